@@ -1,0 +1,1 @@
+"""NEO: a distributed, redundant, transactional storage for ZODB."""

@@ -1,0 +1,1 @@
+"""What all nodes share: the contract of a node, ids, the table of nodes, the partition table."""

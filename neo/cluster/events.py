@@ -1,0 +1,44 @@
+"""What happens to a node, and what a node wants done (design.md, section 2).
+
+A connection is a number, given by what drives the node.
+"""
+
+
+def _slots(name, *fields, doc):
+    """A tiny class: these are made by the thousand, and are only ever taken apart."""
+    scope = {}
+    exec('def __init__(self, %s):\n    %s' % (
+        ', '.join(fields), '\n    '.join('self.%s = %s' % (f, f) for f in fields) or 'pass'), scope)
+    return type(name, (), {
+        '__slots__': fields, '__doc__': doc, '__init__': scope['__init__'], '__module__': __name__,
+        '__repr__': lambda self: '%s(%s)' % (
+            name, ', '.join(repr(getattr(self, f)) for f in fields))})
+
+
+# -- events ---------------------------------------------------------------------------------
+Accepted = _slots('Accepted', 'connection', doc='Somebody has connected.')
+Connected = _slots('Connected', 'connection', 'address', doc='What `Connect` asked for.')
+ConnectFailed = _slots('ConnectFailed', 'address', 'reason', doc='What `Connect` asked for.')
+Received = _slots('Received', 'connection', 'packet', 'request_id', doc='A whole packet.')
+Closed = _slots('Closed', 'connection', 'reason', doc="""The connection is gone, by the other side,
+by the network or by bytes that are no packet; not after an own `Close`.""")
+TimerFired = _slots('TimerFired', 'name', doc='A timer that was set has come; it is unset now.')
+
+# -- effects --------------------------------------------------------------------------------
+Send = _slots('Send', 'connection', 'packet', 'request_id', doc='Nothing happens if it is gone.')
+Connect = _slots('Connect', 'address', doc='`(host, port)`; gives Connected or ConnectFailed.')
+Close = _slots('Close', 'connection', doc='After all that was sent on it before.')
+Raise = _slots('Raise', 'connection', 'limit', doc='Accept frames up to `limit` bytes from now on.')
+SetTimer = _slots('SetTimer', 'name', 'at', doc='One per name; at=None unsets it.')
+Log = _slots('Log', 'level', 'message', doc='For people; `level` as in logging.')
+Exit = _slots('Exit', 'status', 'message', doc='Leave, after all effects before; 0 is success.')
+
+
+class Batch:
+    """What a turn has led to.  With `commit`, the engine must be committed before the effects."""
+
+    __slots__ = 'commit', 'effects'
+
+    def __init__(self):
+        self.commit = False
+        self.effects = []

@@ -1,0 +1,288 @@
+"""The contract of a node, and what all kinds of nodes do alike (design.md, section 2).
+
+A node has no I/O.  What drives it (neo.runtime for real, neo.simulation in a virtual world) calls
+
+    node.start(now)             once
+    node.step(now, event)       for each event, as many as are there
+    batch = node.ready()        then: commit if the batch says so, and do its effects in order
+
+`now` is in seconds since 1970 and never goes back.  If `step` or the commit raises, the node is
+broken: it must be stopped with the effects of that turn undone.
+"""
+import logging
+
+from ..protocol import limits
+from ..protocol.codec import ProtocolError
+from ..protocol.packets import Error, Identify, Ping
+from ..protocol.types import ErrorCode, NodeKind
+from . import events
+
+
+class Refused(Exception):
+    """Raised by a handler before it has changed anything: the request is answered with this."""
+
+    def __init__(self, error, message):
+        super().__init__(message)
+        self.error = error
+
+
+class Peer:
+    """The other end of one connection, as far as this node knows it."""
+
+    __slots__ = ('connection', 'address', 'outgoing', 'kind', 'id', 'identified', 'since', 'heard',
+                 'pinged', 'requests', 'last_request', 'data')
+
+    def __init__(self, connection, address, outgoing, now):
+        self.connection = connection
+        self.address = address      # it was connected to, or None
+        self.outgoing = outgoing
+        self.kind = None            # NodeKind, once identified
+        self.id = None              # node id, once identified
+        self.identified = False
+        self.since = self.heard = now
+        self.pinged = False         # since it was heard
+        self.requests = {}          # request id -> (code of the answer, context), not answered yet
+        self.last_request = 0
+        self.data = None            # what the kind of node keeps with it
+
+    def __repr__(self):
+        return self.id or 'connection %d' % self.connection
+
+
+def handles(*packets, sender, phase=None):
+    """Mark a function `(node, peer, packet, request id or context)` as what is done with these packets
+    when they come from this kind of node (a NodeKind or several), in these phases (None: any).
+
+    For an answer, the last argument is the context given to `Node.ask`.
+    """
+    senders = (sender,) if isinstance(sender, NodeKind) else tuple(sender)
+    phases = (phase,) if phase is None or isinstance(phase, int) else tuple(phase)
+
+    def mark(function):
+        function.handled = [(packet.code, kind, phase)
+                            for packet in packets for kind in senders for phase in phases]
+        return function
+    return mark
+
+
+def handler_table(*modules):
+    """Collect the marked functions of modules: {(code, kind, phase): function}."""
+    table = {}
+    for module in modules:
+        for function in vars(module).values():
+            for key in getattr(function, 'handled', ()):
+                if table.setdefault(key, function) is not function:
+                    raise ValueError('%s and %s both handle %s' % (table[key], function, key))
+    return table
+
+
+class Node:
+    """Base of master, storage, admin and client cores.
+
+    A subclass has `kind`, a `handlers` table, and the methods `identify` (somebody said who it is), and,
+    as it needs them, `starting`, `connected`, `connect_failed`, `lost` and `timer`.  Its `connected`
+    sets the kind of the peer it meant to reach, so that answers find their handlers.
+    """
+
+    kind = None
+    handlers = {}
+
+    def __init__(self, rnd):
+        self.rnd = rnd              # random.Random: the only source of chance
+        self.now = 0.0
+        self.phase = None           # data, not a class: the key of `handlers`
+        self.peers = {}             # connection -> Peer
+        self.batch = events.Batch()
+        self.identity = rnd.randbytes(16)
+
+    # -- driven ---------------------------------------------------------------------------
+    def start(self, now):
+        self.now = now
+        self.set_timer('peers', now + limits.PING_INTERVAL)
+        self.starting()
+
+    def step(self, now, event):
+        self.now = now
+        kind = type(event)
+        if kind is events.Received:
+            peer = self.peers.get(event.connection)
+            if peer is not None:        # else it was closed meanwhile by this node
+                self._received(peer, event.packet, event.request_id)
+        elif kind is events.TimerFired:
+            if event.name == 'peers':
+                self._watch_peers()
+            else:
+                self.timer(event.name)
+        elif kind is events.Accepted:
+            self.peers[event.connection] = Peer(event.connection, None, False, now)
+        elif kind is events.Connected:
+            peer = self.peers[event.connection] = Peer(event.connection, event.address, True, now)
+            self.connected(peer)
+        elif kind is events.ConnectFailed:
+            self.connect_failed(event.address, event.reason)
+        elif kind is events.Closed:
+            peer = self.peers.pop(event.connection, None)
+            if peer is not None:
+                self.lost(peer, event.reason)
+        else:
+            raise TypeError(event)
+
+    def ready(self):
+        """What has to be done since the last call; a new Batch is begun."""
+        batch, self.batch = self.batch, events.Batch()
+        return batch
+
+    def commit(self):
+        """Make durable what the engine was told; called by the driver when a batch says so."""
+        raise NotImplementedError
+
+    # -- for subclasses -------------------------------------------------------------------
+    def starting(self):
+        pass
+
+    def identify(self, peer, packet, request_id):
+        """`peer` says who it is: accept it with `accept`, raise Refused, or keep it waiting."""
+        raise Refused(ErrorCode.REFUSED, 'this node expects no connections')
+
+    def connected(self, peer):
+        pass
+
+    def connect_failed(self, address, reason):
+        pass
+
+    def lost(self, peer, reason):
+        pass
+
+    def timer(self, name):
+        pass
+
+    def unhandled(self, peer, packet, request_id):
+        """A valid packet that this node does not expect now."""
+        raise Refused(ErrorCode.NOT_READY, '%s is not served now' % type(packet).__name__)
+
+    # -- effects --------------------------------------------------------------------------
+    def send(self, peer, packet, request_id=0):
+        self.batch.effects.append(events.Send(peer.connection, packet, request_id))
+
+    def ask(self, peer, packet, context=None):
+        """Send a request; the handler of its answer gets `context`."""
+        peer.last_request += 1
+        peer.requests[peer.last_request] = packet.Answer.code, context
+        self.send(peer, packet, peer.last_request)
+
+    def answer(self, peer, request_id, packet):
+        self.send(peer, packet, request_id)
+
+    def refuse(self, peer, request_id, error, message):
+        self.send(peer, Error(error, message[:limits.MAX_TEXT // 4]), request_id)
+
+    def accept(self, peer, kind, id):
+        """From now on `peer` is this node."""
+        peer.kind, peer.id, peer.identified = kind, id, True
+        self.batch.effects.append(events.Raise(peer.connection, limits.MAX_FRAME))
+
+    def close(self, peer):
+        """Close after what was sent; `lost` is not called."""
+        if self.peers.pop(peer.connection, None) is not None:
+            self.batch.effects.append(events.Close(peer.connection))
+
+    def connect(self, address):
+        self.batch.effects.append(events.Connect(address))
+
+    def set_timer(self, name, at):
+        self.batch.effects.append(events.SetTimer(name, at))
+
+    def durable(self):
+        """Nothing of this turn may be sent before the engine has committed."""
+        self.batch.commit = True
+
+    def log(self, message, *args, level=logging.INFO):
+        self.batch.effects.append(events.Log(level, message % args if args else message))
+
+    def exit(self, status, message=''):
+        self.batch.effects.append(events.Exit(status, message))
+
+    # -- receiving ------------------------------------------------------------------------
+    def _received(self, peer, packet, request_id):
+        peer.heard, peer.pinged = self.now, False
+        try:
+            if packet.is_answer or (type(packet) is Error and request_id):
+                self._received_answer(peer, packet, request_id)
+            else:
+                self._received_request(peer, packet, request_id)
+        except Refused as refusal:
+            if request_id and not packet.is_answer and type(packet) is not Error:
+                self.refuse(peer, request_id, refusal.error, str(refusal))
+            else:
+                self._drop(peer, str(refusal))
+        except ProtocolError as error:
+            self._drop(peer, str(error))
+
+    def _received_request(self, peer, packet, request_id):
+        kind = type(packet)
+        if kind is Error:
+            raise ProtocolError('the peer said: %s' % packet.message)
+        if bool(request_id) != hasattr(packet, 'Answer'):
+            raise ProtocolError('%s with request id %d' % (kind.__name__, request_id))
+        if kind is Ping:
+            self.answer(peer, request_id, Ping.Answer())
+        elif kind is Identify:
+            if peer.identified or peer.outgoing:
+                raise ProtocolError('Identify was not expected')
+            self.identify(peer, packet, request_id)
+        elif not peer.identified:
+            raise ProtocolError('%s before Identify' % kind.__name__)
+        elif (peer.kind, self.kind) not in kind.routes:
+            raise ProtocolError('%s is not for a %s to send to a %s' % (
+                kind.__name__, peer.kind.name.lower(), self.kind.name.lower()))
+        else:
+            handler = self._handler(packet.code, peer.kind)
+            if handler is None:
+                self.unhandled(peer, packet, request_id)
+            else:
+                handler(self, peer, packet, request_id)
+
+    def _received_answer(self, peer, packet, request_id):
+        expected, context = peer.requests.pop(request_id, (None, None))
+        if packet.code != expected and (expected is None or type(packet) is not Error):
+            raise ProtocolError('%s to what was not asked' % packet)
+        if type(packet) is Ping.Answer:
+            return
+        handler = self._handler(packet.code, peer.kind)
+        if handler is None:
+            raise ProtocolError('%s was not expected' % packet)
+        handler(self, peer, packet, context)
+
+    def _handler(self, code, kind):
+        handlers = self.handlers
+        return handlers.get((code, kind, self.phase)) or handlers.get((code, kind, None))
+
+    def _drop(self, peer, reason):
+        """Close a peer that does not keep to the protocol."""
+        if peer.connection in self.peers:
+            self.log('%s is closed: %s', peer, reason, level=logging.WARNING)
+            self.send(peer, Error(ErrorCode.PROTOCOL, reason[:limits.MAX_TEXT // 4]))
+            self.close(peer)
+            self.lost(peer, reason)
+
+    def _watch_peers(self):
+        self.set_timer('peers', self.now + limits.PING_INTERVAL)
+        for peer in list(self.peers.values()):
+            if not peer.identified:
+                silent = self.now - peer.since > limits.IDENTIFY_TIMEOUT and not self.waits(peer)
+                if silent and not peer.outgoing:
+                    self._drop(peer, 'it did not say who it is')
+            if peer.identified or peer.outgoing:
+                self._watch_peer(peer)
+
+    def _watch_peer(self, peer):
+        silence = self.now - peer.heard
+        if silence > limits.PEER_TIMEOUT:
+            self._drop(peer, 'it gave no sign of life for %.0f s' % silence)
+        elif silence >= limits.PING_INTERVAL and not peer.pinged:
+            peer.pinged = True
+            self.ask(peer, Ping())
+
+    def waits(self, peer):
+        """Is `peer`, which has said who it is, kept waiting by this node?"""
+        return False

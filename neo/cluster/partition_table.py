@@ -1,0 +1,86 @@
+"""Which storage holds which row (design.md, section 3).
+
+A table is a value: every change makes another one, with the next ptid.
+"""
+from ..protocol.types import CellState
+from .ids import node_order
+
+READABLE = frozenset([CellState.UP_TO_DATE, CellState.FEEDING])
+WRITABLE = READABLE | {CellState.OUT_OF_DATE}
+LETTERS = {CellState.UP_TO_DATE: 'U', CellState.OUT_OF_DATE: 'O', CellState.FEEDING: 'F',
+           CellState.CORRUPTED: 'C'}
+
+
+class PartitionTable:
+    """`rows[i]` maps the storages that have a cell of row i to its CellState."""
+
+    __slots__ = 'term', 'ptid', 'replicas', 'rows', 'readable', 'writable'
+
+    def __init__(self, term, ptid, replicas, rows):
+        self.term, self.ptid, self.replicas = term, ptid, replicas
+        self.rows = [dict(sorted(row.items(), key=lambda cell: node_order(cell[0])))
+                     for row in rows]
+        # Tuples of storages per row, made once: every load and store looks here.
+        self.readable = [tuple(s for s, state in row.items() if state in READABLE)
+                         for row in self.rows]
+        self.writable = [tuple(s for s, state in row.items() if state in WRITABLE)
+                         for row in self.rows]
+
+    @classmethod
+    def unpack(cls, packed):
+        """From the `Table` of the protocol."""
+        term, ptid, replicas, rows = packed
+        return cls(term, ptid, replicas,
+                   [{storage: CellState(state) for storage, state in row} for row in rows])
+
+    def pack(self):
+        return self.term, self.ptid, self.replicas, tuple(
+            tuple((storage, int(state)) for storage, state in row.items()) for row in self.rows)
+
+    @property
+    def key(self):
+        return self.term, self.ptid
+
+    @property
+    def partitions(self):
+        return len(self.rows)
+
+    def storages(self):
+        """All storages that have a cell, in order."""
+        return sorted({storage for row in self.rows for storage in row}, key=node_order)
+
+    def voters(self):
+        """The storages with a readable cell (design.md, section 9)."""
+        return {storage for row in self.readable for storage in row}
+
+    def operational(self, running):
+        """Does each row have a readable cell on a storage in `running`?"""
+        return all(any(storage in running for storage in row) for row in self.readable)
+
+    def rewritten(self, term):
+        """The same cells, as the first table of the primary of `term`."""
+        return PartitionTable(term, self.ptid + 1, self.replicas, self.rows)
+
+    def letters(self, storage):
+        """One letter per row: U, O, F, C, or a dot where `storage` has no cell."""
+        return ''.join(LETTERS[row[storage]] if storage in row else '.' for row in self.rows)
+
+    def __eq__(self, other):
+        return isinstance(other, PartitionTable) and self.pack() == other.pack()
+
+    __hash__ = None
+
+    def __repr__(self):
+        return 'PartitionTable(%d.%d, %s)' % (self.term, self.ptid, ' '.join(
+            '%s=%s' % (s, self.letters(s)) for s in self.storages()))
+
+
+def new_table(term, partitions, replicas, storages):
+    """The first table of a cluster: rows dealt out evenly, replicas on different storages."""
+    storages = sorted(storages, key=node_order)
+    if len(storages) <= replicas:
+        raise ValueError('%d replicas need at least %d storages, and there are %d'
+                         % (replicas, replicas + 1, len(storages)))
+    return PartitionTable(term, 1, replicas, [
+        {storages[(row + copy) % len(storages)]: CellState.UP_TO_DATE
+         for copy in range(replicas + 1)} for row in range(partitions)])

@@ -1,0 +1,116 @@
+"""Packets to bytes and back.
+
+A connection starts, each way, with a preamble: magic and the range of versions its sender speaks.
+Then frames follow: a length of 4 bytes, and so many bytes of msgpack.  Nothing is taken on trust:
+a length is checked before any memory is taken, types before a node sees them.
+"""
+from struct import Struct
+
+import msgpack
+
+from . import limits, packets                   # noqa: F401 (declares the packets)
+from .declare import BY_CODE
+
+MAGIC = b'NEO\x8a'                              # not text, and not the start of a TLS record
+VERSIONS = 1, 1                                 # lowest and highest this code speaks
+
+_preamble = Struct('>4sHH')
+_length = Struct('>I')
+PREAMBLE_SIZE = _preamble.size
+HEADER_SIZE = _length.size
+
+
+class ProtocolError(Exception):
+    """The peer sent what it may not; its connection is closed and this is the reason."""
+
+
+class VersionMismatch(ProtocolError):
+    pass
+
+
+def preamble(versions=VERSIONS):
+    return _preamble.pack(MAGIC, *versions)
+
+
+def agree(data, versions=VERSIONS):
+    """The version to speak with a peer whose preamble is `data` (8 bytes)."""
+    magic, lowest, highest = _preamble.unpack(data)
+    if magic != MAGIC:
+        raise ProtocolError('this is not the protocol of NEO (it starts with %r)' % bytes(data[:4]))
+    version = min(highest, versions[1])
+    if version < max(lowest, versions[0]):
+        raise VersionMismatch('the peer speaks protocol versions %d to %d, this node %d to %d'
+                              % (lowest, highest, *versions))
+    return version
+
+
+
+def encode(packet, request_id=0):
+    """One frame with its header."""
+    body = msgpack.packb((packet.code, request_id, *packet.values()))
+    if len(body) > limits.MAX_FRAME:
+        raise ProtocolError('%s of %d bytes is above the limit of %d'
+                            % (type(packet).__name__, len(body), limits.MAX_FRAME))
+    return _length.pack(len(body)) + body
+
+
+def decode(body):
+    """`(packet, request id)` of one frame without its header; raises ProtocolError."""
+    try:
+        frame = msgpack.unpackb(body, use_list=False)
+    except Exception as e:      # msgpack raises several kinds: all of them mean bad bytes
+        raise ProtocolError('not a packet: %s' % (str(e) or type(e).__name__)[:200])
+    if type(frame) is not tuple or len(frame) < 2:
+        raise ProtocolError('not a packet: no code')
+    code, request_id = frame[:2]
+    cls = BY_CODE.get(code) if type(code) is int else None
+    if cls is None:
+        raise ProtocolError('unknown packet %.20r' % (code,))
+    if type(request_id) is not int or not 0 <= request_id < 1 << 63 or not cls.check(frame):
+        raise ProtocolError('%s with wrong fields' % cls.__name__)
+    return cls(*frame[2:]), request_id
+
+
+class Decoder:
+    """Cuts a stream of bytes into packets.
+
+    `feed` takes what was received; iterate `packets()` after it.  `limit` is the longest frame
+    accepted: raise it once the peer has said who it is.
+    """
+
+    def __init__(self, versions=VERSIONS, limit=limits.MAX_FRAME_UNIDENTIFIED):
+        self.version = None         # agreed, once the peer's preamble has come
+        self.limit = limit
+        self._versions = versions
+        self._buffer = bytearray()
+        self._start = 0             # of what is not consumed yet
+
+    def feed(self, data):
+        if self._start:
+            del self._buffer[:self._start]
+            self._start = 0
+        self._buffer += data
+
+    def packets(self):
+        """Yield `(packet, request id)`; raises ProtocolError on the first bad one."""
+        buffer = self._buffer
+        if self.version is None:
+            if len(buffer) < PREAMBLE_SIZE:
+                if not MAGIC.startswith(bytes(buffer[:len(MAGIC)])):
+                    raise ProtocolError('this is not the protocol of NEO')
+                return
+            self.version = agree(bytes(buffer[:PREAMBLE_SIZE]), self._versions)
+            self._start = PREAMBLE_SIZE
+        while len(buffer) - self._start >= HEADER_SIZE:
+            length, = _length.unpack_from(buffer, self._start)
+            if length > self.limit:
+                raise ProtocolError('a frame of %d bytes, above the limit of %d'
+                                    % (length, self.limit))
+            begin = self._start + HEADER_SIZE
+            end = begin + length
+            if len(buffer) < end:
+                return
+            with memoryview(buffer) as view, view[begin:end] as body:
+                decoded = decode(body)
+            self._start = end
+            yield decoded

@@ -1,0 +1,83 @@
+"""How a packet is declared: a class with annotations becomes a small class with slots.
+
+There is no base class and no introspection at run time.  `__init__`, `values` and `check` are
+compiled once from the annotations.
+"""
+BY_CODE = {}                    # code -> packet class
+ANSWER = 0x80                   # the code of an answer is that of its request, with this bit
+
+
+def packet(code, route):
+    """Declare a packet that expects no answer.  `route` says who may send it to whom: for
+    example `'client -> storage, storage -> storage'`; `any` stands for each kind."""
+    return lambda cls: _declare(cls, code, _parse(route))
+
+
+def request(code, route):
+    """Declare a packet that expects an answer, which is its inner class `Answer`, or an `Error`."""
+    def declare(cls):
+        routes = _parse(route)
+        answer = _declare(cls.Answer, code | ANSWER, {(b, a) for a, b in routes})
+        answer.__qualname__ = answer.__name__ = cls.__name__ + '.Answer'
+        declared = _declare(cls, code, routes)
+        declared.Answer = answer
+        return declared
+    return declare
+
+
+def _parse(route):
+    kinds = ['master', 'storage', 'admin', 'client', 'ctl']
+    routes = set()
+    for arrow in route.split(','):
+        sender, receiver = (kinds if side.strip() == 'any' else [side.strip()]
+                            for side in arrow.split('->'))
+        routes |= {(kinds.index(a), kinds.index(b)) for a in sender for b in receiver}
+    return routes
+
+
+def _declare(cls, code, routes):
+    fields = tuple(cls.__dict__.get('__annotations__', ()))
+    types = [cls.__annotations__[field] for field in fields]
+    body = {
+        '__slots__': fields, '__doc__': cls.__doc__, '__module__': cls.__module__,
+        '__qualname__': cls.__qualname__, '__repr__': _repr, '__eq__': _eq, '__hash__': None,
+        'code': code, 'routes': frozenset(routes), 'fields': fields, 'types': types,
+        'is_answer': bool(code & ANSWER),
+        '__init__': _compile('__init__(self, %s)' % ', '.join(fields),
+                             ['self.%s = %s' % (field, field) for field in fields] or ['pass']),
+        'values': _compile('values(self)', ['return (%s)' % ''.join(
+            'self.%s, ' % field for field in fields)] if fields else ['return ()']),
+        'check': staticmethod(_compile('check(frame)', _check(types))),
+    }
+    declared = type(cls.__name__, (), body)
+    if BY_CODE.setdefault(code, declared) is not declared:
+        raise ValueError('%s and %s have the same code' % (declared, BY_CODE[code]))
+    return declared
+
+
+def _check(types):
+    """Lines of a function that is true for `(code, request id, field, field…)` of these types."""
+    lines = ['if len(frame) != %d: return False' % (2 + len(types))]
+    lines += ['v%d = frame[%d]' % (i, i + 2) for i in range(len(types))]
+    return lines + ['return %s' % (
+        ' and '.join(t.check('v%d' % i) for i, t in enumerate(types)) or 'True')]
+
+
+def _compile(signature, lines):
+    scope = {}
+    exec('def %s:\n    %s' % (signature, '\n    '.join(lines)), scope)
+    return scope[signature.partition('(')[0]]
+
+
+def _repr(self):
+    return '%s(%s)' % (type(self).__name__, ', '.join(
+        '%s=%s' % (field, _short(value)) for field, value in zip(self.fields, self.values())))
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 80 else text[:60] + '…(%d)' % len(text)
+
+
+def _eq(self, other):
+    return type(self) is type(other) and self.values() == other.values()

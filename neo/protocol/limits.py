@@ -1,0 +1,73 @@
+"""Every limit of the project, with its reason beside it.
+
+Sizes are bytes and times are seconds, unless the name says otherwise.
+"""
+KiB = 1 << 10
+MiB = 1 << 20
+
+# -- frames ---------------------------------------------------------------------------------
+# A frame holds at most one object beside small fields.  It is above the largest pickle that
+# people store in practice, and below what would make a node swap.
+MAX_FRAME = 256 * MiB
+# What somebody who has not yet said who it is may send: an Identify is well below it.
+MAX_FRAME_UNIDENTIFIED = 64 * KiB
+# One object, with room for the rest of its frame.
+MAX_OBJECT = MAX_FRAME - MiB
+# Texts that people write: cluster and node names, addresses, messages of errors.
+MAX_TEXT = 4 * KiB
+# User, description and extension of one transaction.
+MAX_METADATA = 16 * MiB
+MAX_PARTITIONS = 10_000
+MAX_REPLICAS = 15
+
+# -- client to storage ----------------------------------------------------------------------
+# Records of a transaction are sent in batches: large enough that the cost of a message does
+# not show, small enough that a storage does not hold its loop for one.
+STORE_BATCH = 256 * KiB
+STORE_BATCH_RECORDS = 1000
+# Bytes sent to one storage and not acknowledged yet, before the sender waits.
+STORE_WINDOW = 8 * MiB
+# Bytes of one transaction that a storage keeps in memory before they go to its database.
+PENDING_IN_MEMORY = 4 * MiB
+# An answer to an iteration or to a bulk load holds about so much, or so many rows.
+CHUNK = 1 * MiB
+CHUNK_ROWS = 2000
+# Loads in flight from one client to one storage.
+LOAD_WINDOW = 256
+# Requests of one peer that are parked, before that peer is no longer read.
+MAX_PARKED = 10_000
+
+# -- ids ------------------------------------------------------------------------------------
+# A ttid is a term and a number within it: 2^20 elections, 2^43 transactions in each.
+TTID_BITS = 43
+# What a client takes ahead, so that begin and new_oid need no round trip.
+TTIDS_AHEAD = 64
+OIDS_AHEAD = 256
+MAX_OIDS_AHEAD = 100_000
+# Oids made unusable, at worst, by a crash of the primary; one durable write for so many.
+OIDS_RESERVED = 20_000
+# A clock that differs by more than this from those of the storages is reported, and where it
+# is ahead it is not used for tids.
+CLOCK_TOLERANCE = 300.0
+
+# -- times ----------------------------------------------------------------------------------
+CONNECT_TIMEOUT = 5.0
+IDENTIFY_TIMEOUT = 10.0         # between a connection and the first accepted packet
+RECONNECT_DELAY = 0.1           # first pause before a lost peer is tried again …
+RECONNECT_DELAY_MAX = 2.0       # … doubled up to this
+PING_INTERVAL = 5.0             # a peer that said nothing for so long is asked for a sign of life
+PEER_TIMEOUT = 20.0             # and closed after so long: a slow fsync must not look like death
+LAZY_COMMIT = 1.0               # changes that nobody waits for reach the disk within this
+LOCK_PATIENCE = 30.0            # a client that blocks others and stays silent is dropped
+WAIT_TIMEOUT = 30.0             # how long a client waits for a cluster, unless told otherwise
+OUTCOME_TIMEOUT = 600.0         # how long tpc_finish waits to learn what became of it
+STOP_GRACE = 5.0                # how long a stopping cluster lets commits in progress end
+SHUTDOWN_GRACE = 5.0            # and its nodes to leave
+
+# -- client ---------------------------------------------------------------------------------
+CACHE_SIZE = 20 * MiB
+COMPRESS_ABOVE = 512            # below, compression costs more time than it saves bytes
+
+# -- storage --------------------------------------------------------------------------------
+# Stores are refused below this, so that votes and locks don't meet a full disk.
+FREE_SPACE_RESERVE = 64 * MiB

@@ -1,0 +1,376 @@
+"""The whole protocol, as one table.
+
+A frame is `[code, request id, field…]`.  A packet that expects no answer has request id 0.
+On one connection, packets arrive in the order in which they were sent; several rules below
+rest on that.
+"""
+from .declare import packet, request
+from .types import (Address, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
+                    ErrorCodeType, List, Name, NodeId, NodeInfo, NodeKindType, Oid, Optional,
+                    Record, Session, StoredRecord, StoredTransaction, Table, TableKey, Term, Text,
+                    Tid, Time, Transaction, Ttid, Tuple, Uuid)
+
+
+# -- any node -------------------------------------------------------------------------------
+@packet(code=0, route='any -> any')
+class Error:
+    """The answer to a request that was refused; unasked (request id 0), why the connection is
+    about to be closed."""
+    error: ErrorCodeType
+    message: Text
+
+
+@request(code=1, route='any -> any')
+class Identify:
+    """The first packet of who connects.  It is answered when the receiver can serve the sender,
+    which may be later."""
+    kind: NodeKindType
+    id: Optional(NodeId)            # what the primary has called the sender before
+    identity: Uuid                  # of a storage: for life; of others: of this process
+    cluster: Name
+    cluster_id: Optional(Uuid)      # None: of no cluster yet
+    history: Optional(Uuid)
+    term: Term                      # the highest the sender has promised or heard of
+    name: Text                      # what the operator calls the sender, may be empty
+    address: Optional(Address)      # where the sender listens
+    clock: Time                     # seconds since 1970, as the sender sees it
+
+    class Answer:
+        id: NodeId                  # of the receiver
+        your_id: NodeId
+        cluster_id: Optional(Uuid)
+        history: Optional(Uuid)
+        term: Term
+        session: Session            # of a storage that joined: grows with each joining
+        last_tid: Tid               # for clients: the last transaction they may hear of
+        partitions: Count           # 0: the cluster has not been created
+
+
+@request(code=2, route='any -> any')
+class Ping:
+    """Are you there?"""
+    class Answer:
+        pass
+
+
+# -- the primary tells everybody ------------------------------------------------------------
+@packet(code=3, route='master -> storage, master -> admin, master -> client')
+class NodesChanged:
+    """Nodes that are new or have changed; `removed` are gone for good.  A storage serves only
+    the clients announced so, and frees all that belongs to one which is gone."""
+    nodes: List(NodeInfo)
+    removed: List(NodeId)
+
+
+@packet(code=4, route='master -> admin, master -> client, master -> storage')
+class TableChanged:
+    """The partition table in force, whole."""
+    table: Table
+
+
+@packet(code=5, route='master -> storage, master -> admin')
+class ClusterStateChanged:
+    """`reason` says in words what a cluster that does not run is waiting for."""
+    state: ClusterStateType
+    reason: Text
+
+
+# -- election, recovery, verification (design.md, sections 4 and 9) -------------------------
+@request(code=10, route='master -> storage')
+class RequestTerm:
+    """Obey the sender, and nobody of a lower term, from now on; durable before the answer.  All
+    that is unfinished and was not voted is dropped, and clients are closed."""
+    term: Term
+    candidate: Uuid                 # identity of the master: a term is given to one only
+
+    class Answer:
+        granted: Bool
+        promised: Term              # the highest term promised, to whomever
+        table: Optional(Table)      # the newest this storage was sent
+        in_force: Optional(TableKey)    # the newest it was told is in force
+        last_tid: Tid               # the highest it has seen
+        oid_mark: Oid               # no oid below may be given again
+        unfinished: List(Tuple(ttid=Ttid, tid=Optional(Tid)))   # voted; with tid: locked
+        clock: Time
+
+
+@request(code=11, route='master -> storage')
+class WriteTable:
+    """Keep this as the newest table; durable before the answer."""
+    cluster_id: Uuid
+    history: Uuid
+    partitions: Count
+    table: Table
+
+    class Answer:
+        key: TableKey
+
+
+@packet(code=12, route='master -> storage')
+class TableInForce:
+    """The table written last with this key is in force.  Kept durably; nobody waits for it."""
+    key: TableKey
+
+
+@request(code=13, route='master -> storage')
+class Settle:
+    """End what a former primary left: finish these with their tids, drop all the others.
+    Durable before the answer."""
+    finish: List(Tuple(ttid=Ttid, tid=Tid))
+
+    class Answer:
+        last_tid: Tid
+
+
+@request(code=14, route='master -> storage')
+class ReserveOids:
+    """No oid below `mark` may be given again; durable before the answer."""
+    mark: Oid
+
+    class Answer:
+        mark: Oid
+
+
+# -- transactions (design.md, section 5) ----------------------------------------------------
+@request(code=20, route='client -> master')
+class TakeTtids:
+    """Ttids for transactions to come: `count` consecutive ones."""
+    count: Count
+
+    class Answer:
+        first: Ttid
+        count: Count
+
+
+@request(code=21, route='client -> master')
+class TakeOids:
+    """Oids nobody else has or will have: `count` consecutive ones."""
+    count: Count
+
+    class Answer:
+        first: Oid
+        count: Count
+
+
+@request(code=22, route='client -> storage')
+class Store:
+    """Records of a transaction, and serials to be checked.  Answered at once: the answer is
+    for flow control.  What conflicts is told with `Conflict`; what meets a lock waits."""
+    ttid: Ttid
+    records: List(Record)
+    checks: List(Tuple(oid=Oid, serial=Tid))
+
+    class Answer:
+        ttid: Ttid
+
+
+@request(code=23, route='client -> storage')
+class Vote:
+    """The last records, and the promise to be able to commit.  Answered when every record and
+    check sent here has been granted; a conflict leaves it waiting for another `Store`.
+
+    `oids` are all that this storage must hold of the transaction, checked ones not included; one
+    that lacks any refuses.  With `alone`, no other storage takes part and nothing has to be durable
+    yet.  `transactions` is the metadata if its row is here: one, or many for an import, each
+    with its tid then."""
+    ttid: Ttid
+    records: List(Record)
+    checks: List(Tuple(oid=Oid, serial=Tid))
+    oids: List(Oid)
+    transactions: List(Transaction)
+    alone: Bool
+
+    class Answer:
+        ttid: Ttid
+        round: Count                # how often the sender has given way before
+
+
+@packet(code=24, route='storage -> client')
+class Conflict:
+    """These were not made from the current revision.  `serial` is the current one.  Locks are kept,
+    so that resolved data, stored again with that base, are granted."""
+    ttid: Ttid
+    round: Count
+    conflicts: List(Tuple(oid=Oid, serial=Tid))
+
+
+@packet(code=25, route='storage -> client')
+class GiveWay:
+    """An older transaction waits for locks of this one."""
+    ttid: Ttid
+
+
+@packet(code=26, route='client -> storage')
+class GaveWay:
+    """All granted to this transaction here is to be granted anew, older ones first, and its
+    vote undone.  The storage keeps the records, and answers again with the next round."""
+    ttid: Ttid
+    round: Count                    # of the answers that count from here: 1, then 2…
+
+
+@packet(code=27, route='client -> storage')
+class Abort:
+    """Forget these transactions.  Not sent once *finish* has been."""
+    ttids: List(Ttid)
+
+
+@request(code=28, route='client -> master')
+class Finish:
+    """Commit.  `table` is the one that routed it, `voted` each storage that voted and the session
+    of it in which it did.  For an import `imposed` gives the tids, increasing, and what each wrote."""
+    ttid: Ttid
+    table: TableKey
+    oids: List(Oid)                 # written ones, without those of `imposed`
+    checked: List(Oid)              # oids whose serial was checked
+    voted: List(Tuple(storage=NodeId, session=Session))
+    imposed: List(Tuple(tid=Tid, oids=List(Oid)))
+
+    class Answer:
+        ttid: Ttid
+        tid: Tid
+
+
+@request(code=29, route='master -> storage')
+class Lock:
+    """Make the tid of a voted transaction durable; reads above it wait until it is unlocked.
+    For an import, `tid` is the last one of those imposed."""
+    ttid: Ttid
+    tid: Tid
+
+    class Answer:
+        ttid: Ttid
+
+
+@packet(code=30, route='master -> storage')
+class Unlock:
+    """Everybody involved has locked it: let it be read."""
+    ttid: Ttid
+
+
+@packet(code=31, route='master -> client')
+class Invalidate:
+    """A transaction of another client: in tid order, and in order with answers to *finish*."""
+    tid: Tid
+    oids: List(Oid)
+
+
+@request(code=32, route='client -> master, master -> storage')
+class WhatBecameOf:
+    """The tid of a transaction if it was committed; None: it certainly was not, nor will be."""
+    ttid: Ttid
+
+    class Answer:
+        ttid: Ttid
+        tid: Optional(Tid)
+
+
+@request(code=33, route='client -> master')
+class Sync:
+    """The last tid anybody has heard of.  What came before it has been sent before the answer."""
+    class Answer:
+        last_tid: Tid
+
+
+@packet(code=34, route='storage -> master')
+class ClientIsSilent:
+    """This client holds locks that others wait for, and has said nothing for too long."""
+    client: NodeId
+
+
+# -- reads ----------------------------------------------------------------------------------
+@request(code=40, route='client -> storage')
+class Load:
+    """The last revision below `before`.  Errors: NO_OBJECT, NO_REVISION, NOT_HERE, BROKEN_DATA.
+    A deletion is NO_OBJECT, if no revision follows it, else NO_REVISION."""
+    oid: Oid
+    before: Tid
+
+    class Answer:
+        oid: Oid
+        tid: Tid
+        next_tid: Optional(Tid)     # of the following revision; None: this one is current
+        compression: CompressionType
+        checksum: Checksum
+        data: Data
+        data_tid: Optional(Tid)     # where the data come from, if not from `tid` itself
+
+
+@request(code=41, route='client -> storage')
+class ObjectHistory:
+    """Revisions of an object below `before`, newest first, `limit` at most."""
+    oid: Oid
+    before: Tid
+    limit: Count
+
+    class Answer:
+        oid: Oid
+        revisions: List(Tuple(tid=Tid, size=Count))
+
+
+@request(code=42, route='client -> storage')
+class ListTransactions:
+    """Metadata of transactions of these rows with start <= tid < stop, in tid order.  `next`
+    is where to go on, or None at the end."""
+    start: Tid
+    stop: Tid
+    rows: List(Count)
+
+    class Answer:
+        transactions: List(StoredTransaction)
+        next: Optional(Tid)
+
+
+@request(code=43, route='client -> storage')
+class ListRecords:
+    """Revisions of objects of these rows with start <= tid < stop, by (tid, oid), from `after_oid`
+    on within the first tid (None: from its first).  `next` says where to go on, or None."""
+    start: Tid
+    after_oid: Optional(Oid)
+    stop: Tid
+    rows: List(Count)
+
+    class Answer:
+        records: List(StoredRecord)
+        next: Optional(Tuple(tid=Tid, after_oid=Optional(Oid)))
+
+
+@request(code=44, route='client -> storage')
+class Measure:
+    """How much this storage holds."""
+    class Answer:
+        objects: Count
+        bytes: Count
+
+
+# -- the operator ---------------------------------------------------------------------------
+@request(code=60, route='ctl -> admin')
+class DescribeCluster:
+    """All that neoctl prints."""
+    class Answer:
+        state: ClusterStateType
+        reason: Text
+        cluster: Name
+        cluster_id: Optional(Uuid)
+        primary: Optional(NodeId)
+        nodes: List(NodeInfo)
+        partitions: Count
+        table: Optional(Table)
+        last_tid: Tid
+        last_oid: Oid
+
+
+@request(code=61, route='ctl -> admin, admin -> master')
+class SetClusterState:
+    """RUNNING: start.  STOPPING: end what is in progress, then all nodes leave."""
+    state: ClusterStateType
+
+    class Answer:
+        message: Text
+
+
+@request(code=62, route='admin -> master')
+class DescribeIds:
+    """How far ids have got."""
+    class Answer:
+        last_tid: Tid
+        last_oid: Oid

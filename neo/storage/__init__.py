@@ -1,0 +1,1 @@
+"""Storages: keep objects and transactions, with their history, in a database."""

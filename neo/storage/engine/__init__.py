@@ -1,0 +1,1 @@
+"""The database below a storage: one interface, several engines, one conformance suite."""
