@@ -6,7 +6,7 @@ rest on that.
 """
 from .declare import packet, request
 from .types import (Address, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
-                    ErrorCodeType, List, Name, NodeId, NodeInfo, NodeKindType, Oid, Optional,
+                    ErrorCodeType, List, Member, Name, NodeId, NodeInfo, NodeKindType, Oid, Optional,
                     Record, Session, StoredRecord, StoredTransaction, Table, TableKey, Term, Text,
                     Tid, Time, Transaction, Ttid, Tuple, Uuid)
 
@@ -41,7 +41,8 @@ class Identify:
         cluster_id: Optional(Uuid)
         history: Optional(Uuid)
         term: Term
-        session: Session            # of a storage that joined: grows with each joining
+        session: Session            # a storage that joined gets it, and tells it to its clients:
+                                    # it grows with each joining
         last_tid: Tid               # for clients: the last transaction they may hear of
         partitions: Count           # 0: the cluster has not been created
 
@@ -88,6 +89,7 @@ class RequestTerm:
         promised: Term              # the highest term promised, to whomever
         table: Optional(Table)      # the newest this storage was sent
         in_force: Optional(TableKey)    # the newest it was told is in force
+        members: List(Member)           # as written with the newest table
         last_tid: Tid               # the highest it has seen
         oid_mark: Oid               # no oid below may be given again
         unfinished: List(Tuple(ttid=Ttid, tid=Optional(Tid)))   # voted; with tid: locked
@@ -101,6 +103,7 @@ class WriteTable:
     history: Uuid
     partitions: Count
     table: Table
+    members: List(Member)           # whose the ids in the table are
 
     class Answer:
         key: TableKey
@@ -114,8 +117,9 @@ class TableInForce:
 
 @request(code=13, route='master -> storage')
 class Settle:
-    """End what a former primary left: finish these with their tids, drop all the others.
-    Durable before the answer."""
+    """End what a former primary left: lock these with their tids, drop all other voted ones.
+    Durable before the answer.  They are unlocked with `Unlock` once everybody has answered: until
+    then each storage must be able to tell their tids to another primary."""
     finish: List(Tuple(ttid=Ttid, tid=Tid))
 
     class Answer:

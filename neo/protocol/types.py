@@ -132,6 +132,8 @@ TableKey = Tuple(term=Term, ptid=Count)
 Cell = Tuple(storage=NodeId, state=CellStateType)
 Table = Tuple(term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
               rows=List(List(Cell)))
+# Which node has an id: it is known by its identity before it knows its id itself.
+Member = Tuple(id=NodeId, identity=Uuid)
 NodeInfo = Tuple(id=NodeId, kind=NodeKindType, address=Optional(Address), state=NodeStateType,
                  name=Text)
 

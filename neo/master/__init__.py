@@ -1,0 +1,1 @@
+"""The master: gives ids, orders commits, and decides who may serve."""
