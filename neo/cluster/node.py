@@ -50,8 +50,9 @@ class Peer:
 
 
 def handles(*packets, sender, phase=None):
-    """Mark a function `(node, peer, packet, request id or context)` as what is done with these packets
-    when they come from this kind of node (a NodeKind or several), in these phases (None: any).
+    """Mark a function `(node, peer, packet, request id or context)` as what is done with these
+    packets when they come from this kind of node (a NodeKind or several), in these phases (None:
+    any).
 
     For an answer, the last argument is the context given to `Node.ask`.
     """
@@ -79,9 +80,10 @@ def handler_table(*modules):
 class Node:
     """Base of master, storage, admin and client cores.
 
-    A subclass has `kind`, a `handlers` table, and the methods `identify` (somebody said who it is), and,
-    as it needs them, `starting`, `connected`, `connect_failed`, `lost` and `timer`.  Its `connected`
-    sets the kind of the peer it meant to reach, so that answers find their handlers.
+    A subclass has `kind`, a `handlers` table, and the methods `identify` (somebody said who it
+    is), and, as it needs them, `starting`, `connected`, `connect_failed`, `lost` and `timer`.
+    Its `connected` sets the kind of the peer it meant to reach, so that answers find their
+    handlers.
     """
 
     kind = None
@@ -214,9 +216,9 @@ class Node:
             if request_id and not packet.is_answer and type(packet) is not Error:
                 self.refuse(peer, request_id, refusal.error, str(refusal))
             else:
-                self._drop(peer, str(refusal))
+                self.drop(peer, str(refusal))
         except ProtocolError as error:
-            self._drop(peer, str(error))
+            self.drop(peer, str(error))
 
     def _received_request(self, peer, packet, request_id):
         kind = type(packet)
@@ -257,7 +259,7 @@ class Node:
         handlers = self.handlers
         return handlers.get((code, kind, self.phase)) or handlers.get((code, kind, None))
 
-    def _drop(self, peer, reason):
+    def drop(self, peer, reason):
         """Close a peer that does not keep to the protocol."""
         if peer.connection in self.peers:
             self.log('%s is closed: %s', peer, reason, level=logging.WARNING)
@@ -271,14 +273,14 @@ class Node:
             if not peer.identified:
                 silent = self.now - peer.since > limits.IDENTIFY_TIMEOUT and not self.waits(peer)
                 if silent and not peer.outgoing:
-                    self._drop(peer, 'it did not say who it is')
+                    self.drop(peer, 'it did not say who it is')
             if peer.identified or peer.outgoing:
                 self._watch_peer(peer)
 
     def _watch_peer(self, peer):
         silence = self.now - peer.heard
         if silence > limits.PEER_TIMEOUT:
-            self._drop(peer, 'it gave no sign of life for %.0f s' % silence)
+            self.drop(peer, 'it gave no sign of life for %.0f s' % silence)
         elif silence >= limits.PING_INTERVAL and not peer.pinged:
             peer.pinged = True
             self.ask(peer, Ping())

@@ -45,7 +45,7 @@ class Master(Node):
         self.cluster_id = self.history = None
         self.table = None               # PartitionTable in force, or about to be
         self.members = {}               # storage id -> identity, of the table
-        self.starting = False           # that table is being written, and is to come in force
+        self.writing = False            # that table is being written, and is to come in force
         self.settling = []              # [(ttid, tid)] that are locked before the cluster runs
         self.joined = {}                # node id -> Peer, of all that have joined
         self.waiting = []               # (peer, Identify, request id) of clients, until it runs
@@ -183,8 +183,9 @@ class Master(Node):
         return NodeState.RUNNING
 
     def announce(self, ids):
-        """Tell of these nodes, which have come, gone or changed: storages hear of clients, clients
-        of storages, admins of all.  Who is gone for good is removed, a storage of the table is down."""
+        """Tell of these nodes, which have come, gone or changed: storages hear of clients,
+        clients of storages, admins of all.  Who is gone for good is removed; a storage of the
+        table is down."""
         removed = {id for id in ids if id not in self.joined and not (
             self.table and id in self.table.storages())}
         for peer in self.peers_of(NodeKind.STORAGE, NodeKind.CLIENT, NodeKind.ADMIN):

@@ -2,7 +2,8 @@
 
     RECOVERING   stand      every storage promises to obey this master's new term, and says what
                             it has
-                 wait       for the storages of the newest table, or for the operator if there is none
+                 wait       for the storages of the newest table, or for the operator if there
+                            is none
                  write      the newest table, under the new term, on all of them
     VERIFYING    in force   all have it; lock everywhere what is locked anywhere, drop the rest
     RUNNING      unlock     and serve
@@ -34,7 +35,7 @@ def begin(master, reason):
 def stand(master):
     """Ask every storage to obey a new term."""
     storages = master.storages()
-    master.starting = False
+    master.writing = False
     master.term = 1 + max([master.term] + [peer.data.term for peer in storages])
     for peer in storages:
         peer.data.state = None
@@ -56,7 +57,7 @@ def storage_joined(master, peer):
 
 def storage_lost(master, peer):
     needed = master.table is not None and peer.id in master.table.storages()
-    if needed and (master.starting or master.phase != RECOVERING):
+    if needed and (master.writing or master.phase != RECOVERING):
         begin(master, '%s is gone' % peer.id)
     elif master.phase == RECOVERING:
         wait(master)
@@ -71,11 +72,11 @@ def term_answered(master, peer, answer, term):
         if master.phase == RECOVERING:
             stand(master)
         else:
-            master._drop(peer, 'it obeys a later term')
+            master.drop(peer, 'it obeys a later term')
         return
     peer.data.state = answer
     peer.data.clock_offset = answer.clock - master.now
-    if master.phase == RECOVERING and not master.starting:
+    if master.phase == RECOVERING and not master.writing:
         wait(master)
     elif master.phase != STOPPING:
         write_table(master, peer)       # a newcomer without cells
@@ -156,7 +157,7 @@ def create(master):
 def write_everywhere(master, table):
     master.table = table
     master.partitions = table.partitions
-    master.starting = True
+    master.writing = True
     for peer in master.storages():
         if peer.data.state is not None:
             write_table(master, peer)
@@ -189,7 +190,7 @@ def table_written(master, peer, answer, key):
 # -- verifying --------------------------------------------------------------------------------
 def verify(master):
     """The table is in force: nobody can settle anything against this master any more."""
-    master.starting = False
+    master.writing = False
     master.change_phase(VERIFYING)
     for peer in master.storages():
         if peer.data.state is not None and not peer.data.waiting:

@@ -52,10 +52,10 @@ def outcome_answered(master, peer, answer, question):
 def client_is_silent(master, peer, packet, request_id):
     client = master.joined.get(packet.client)
     if client is not None and client.kind == NodeKind.CLIENT:
-        master._drop(client, 'it blocks others, and says nothing')
+        master.drop(client, 'it blocks others, and says nothing')
 
 
 @handles(Error, sender=STORAGE)
 def request_failed(master, peer, error, context):
     """A storage that can't do what it must is no use: it comes back through recovery."""
-    master._drop(peer, 'it failed: %s' % error.message)
+    master.drop(peer, 'it failed: %s' % error.message)

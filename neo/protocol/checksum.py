@@ -1,4 +1,4 @@
-"""The checksum of a record: of the bytes as stored, made in the client, kept to the disk and back."""
+"""The checksum of a record: of the bytes as stored, from the client to the disk and back."""
 from hashlib import blake2b
 
 

@@ -6,9 +6,9 @@ rest on that.
 """
 from .declare import packet, request
 from .types import (Address, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
-                    ErrorCodeType, List, Member, Name, NodeId, NodeInfo, NodeKindType, Oid, Optional,
-                    Record, Session, StoredRecord, StoredTransaction, Table, TableKey, Term, Text,
-                    Tid, Time, Transaction, Ttid, Tuple, Uuid)
+                    ErrorCodeType, List, Member, Name, NodeId, NodeInfo, NodeKindType, Oid,
+                    Optional, Record, Session, StoredRecord, StoredTransaction, Table, TableKey,
+                    Term, Text, Tid, Time, Transaction, Ttid, Tuple, Uuid)
 
 
 # -- any node -------------------------------------------------------------------------------
@@ -221,7 +221,8 @@ class Abort:
 @request(code=28, route='client -> master')
 class Finish:
     """Commit.  `table` is the one that routed it, `voted` each storage that voted and the session
-    of it in which it did.  For an import `imposed` gives the tids, increasing, and what each wrote."""
+    of it in which it did.  For an import `imposed` gives the tids, increasing, and what each
+    wrote."""
     ttid: Ttid
     table: TableKey
     oids: List(Oid)                 # written ones, without those of `imposed`
