@@ -71,3 +71,9 @@ COMPRESS_ABOVE = 512            # below, compression costs more time than it sav
 # -- storage --------------------------------------------------------------------------------
 # Stores are refused below this, so that votes and locks don't meet a full disk.
 FREE_SPACE_RESERVE = 64 * MiB
+# How long the answer to how much that is may be used: a system call less per store.
+FREE_SPACE_INTERVAL = 1.0
+# Current tids kept in memory, at about 200 bytes each: a store of one of them reads nothing.
+CURRENT_TIDS = 100_000
+# Rows of other partitions that one call of the engine steps over, at most (about 1 ms).
+SCAN_ROWS = 10_000
