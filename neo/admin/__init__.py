@@ -1,0 +1,1 @@
+"""The operator's door: follows the primary, and answers neoctl."""

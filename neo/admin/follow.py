@@ -1,0 +1,69 @@
+"""What an admin node is told by the primary."""
+from ..cluster.addresses import readable
+from ..cluster.node import handles
+from ..protocol import limits
+from ..protocol.packets import (ClusterStateChanged, DescribeIds, Error, Identify, NodesChanged,
+                                SetClusterState, TableChanged)
+from ..protocol.types import ClusterState, ErrorCode, NodeKind
+
+MASTER = NodeKind.MASTER
+# Of what the master says to who connects: nothing that trying again could change.
+FINAL = ErrorCode.ANOTHER_CLUSTER, ErrorCode.REFUSED, ErrorCode.VERSION
+
+@handles(Identify.Answer, sender=MASTER)
+def accepted(admin, peer, answer, context):
+    admin.accept(peer, MASTER, answer.id)
+    admin.primary, admin.id = peer, answer.your_id
+    admin.cluster_id, admin.history = answer.cluster_id, answer.history
+    admin.partitions = answer.partitions
+    admin.reason = ''
+    admin.delay = limits.RECONNECT_DELAY
+    admin.log('connected to %s, as %s', answer.id, answer.your_id)
+
+
+@handles(Error, sender=MASTER)
+def refused(admin, peer, error, question):
+    if question is not None:
+        admin.answer_error(question, error)
+    elif error.error in FINAL:
+        admin.exit(1, 'refused by the master at %s: %s' % (
+            readable(admin.masters[0]), error.message))
+    else:
+        admin.close(peer)
+        admin.lost(peer, error.message)
+
+
+@handles(NodesChanged, sender=MASTER)
+def nodes_changed(admin, peer, packet, request_id):
+    for info in packet.nodes:
+        admin.nodes[info[0]] = info
+    for id in packet.removed:
+        admin.nodes.pop(id, None)
+    if admin.phase == ClusterState.STOPPING and not admin.reason:
+        admin.leave_if_last()
+
+
+@handles(TableChanged, sender=MASTER)
+def table_changed(admin, peer, packet, request_id):
+    admin.table = packet.table
+    admin.partitions = len(packet.table[3])
+
+
+@handles(ClusterStateChanged, sender=MASTER)
+def state_changed(admin, peer, packet, request_id):
+    admin.phase, admin.reason = ClusterState(packet.state), packet.reason
+    admin.log('%s%s', admin.phase.name, ': ' + packet.reason if packet.reason else '')
+    # With a reason, commits are still ending; without one, everybody is to leave.
+    if admin.phase == ClusterState.STOPPING and not packet.reason:
+        admin.set_timer('leave', admin.now + limits.SHUTDOWN_GRACE)
+        admin.leave_if_last()
+
+
+@handles(DescribeIds.Answer, sender=MASTER)
+def ids_described(admin, peer, answer, question):
+    admin.answer_to(question, admin.description(answer.last_tid, answer.last_oid))
+
+
+@handles(SetClusterState.Answer, sender=MASTER)
+def state_set(admin, peer, answer, question):
+    admin.answer_to(question, answer)

@@ -1,0 +1,1 @@
+"""neoctl: one question or order to an admin node, and its printing."""

@@ -1,0 +1,24 @@
+"""What neoctl hears from the admin node."""
+from ..cluster.node import handles
+from ..protocol.packets import DescribeCluster, Error, Identify, SetClusterState
+from ..protocol.types import NodeKind
+
+ADMIN = NodeKind.ADMIN
+
+
+@handles(Identify.Answer, sender=ADMIN)
+def accepted(ctl, peer, answer, context):
+    ctl.accept(peer, ADMIN, answer.id)
+    ctl.ask(peer, ctl.request)
+
+
+@handles(DescribeCluster.Answer, SetClusterState.Answer, sender=ADMIN)
+def answered(ctl, peer, answer, context):
+    ctl.answer = answer
+    if not ctl.stops:
+        ctl.exit(0)
+
+
+@handles(Error, sender=ADMIN)
+def refused(ctl, peer, error, context):
+    ctl.fail(error.message)

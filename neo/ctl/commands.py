@@ -1,0 +1,185 @@
+"""The commands of neoctl: what may be typed, and what is asked of the admin node for it."""
+import argparse
+import re
+
+from ..cluster.ids import LETTERS, tid_at
+from ..protocol.packets import DescribeCluster, SetClusterState
+from ..protocol.types import ClusterState, MAX_ID, NodeKind
+from . import show
+
+LATER = '%s is not available in this version'
+KINDS = [kind.name.lower() for kind in LETTERS]
+
+
+# -- arguments --------------------------------------------------------------------------------
+def number(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError('%r is not a number' % text)
+    return int(text)
+
+
+def node(text):
+    if not re.fullmatch('[MSAC][0-9]{1,11}', text):
+        raise argparse.ArgumentTypeError('%r is not a node: S1 is, for example' % text)
+    return text
+
+
+def node_or_all(text):
+    return text if text == 'all' else node(text)
+
+
+def tid(text):
+    """`tid:0x…`, `tid:N`, or seconds since 1970."""
+    kind, _, value = text.rpartition(':')
+    try:
+        if kind == 'tid':
+            result = int(value, 16 if value[:2].lower() == '0x' else 10)
+        elif not kind:
+            result = tid_at(float(value))
+        else:
+            raise ValueError
+    except (ValueError, OverflowError, OSError):
+        result = -1
+    if not 0 <= result <= MAX_ID:
+        raise argparse.ArgumentTypeError(
+            '%r is not a TID: tid:0x…, tid:N or a UNIX timestamp is' % text)
+    return result
+
+
+def reference(text):
+    """`[PARTITION]:[REFERENCE]`"""
+    partition, colon, storage = text.partition(':')
+    if not colon:
+        raise argparse.ArgumentTypeError('%r is not [PARTITION]:[REFERENCE]' % text)
+    return number(partition) if partition else None, node(storage) if storage else None
+
+
+def cluster_state(text):
+    try:
+        return ClusterState[text.upper()]
+    except KeyError:
+        raise argparse.ArgumentTypeError('%r is not a state of a cluster: %s are' % (
+            text, ', '.join(state.name for state in ClusterState)))
+
+
+# -- what is done ---------------------------------------------------------------------------
+class Command:
+    """`request` is what to ask; `show(answer)` gives lines, `data(answer)` what --json prints."""
+
+    def __init__(self, request, show, data):
+        self.request, self.show, self.data = request, show, data
+
+
+def order(state):
+    return Command(SetClusterState(state), lambda answer: [answer.message],
+                   lambda answer: {'message': answer.message})
+
+
+def description(lines, data, *arguments):
+    def of(function):
+        def described(answer):
+            if answer.primary is None:
+                raise show.Nothing(answer.reason)
+            return function(answer, *arguments)
+        return described
+    return Command(DescribeCluster(), of(lines), of(data))
+
+
+def _start(options):
+    return order(ClusterState.RUNNING)
+
+
+def _stop(options):
+    return order(ClusterState.STOPPING)
+
+
+def _set_cluster(options):
+    return order(options.state)
+
+
+def _print_node(options):
+    kind = NodeKind[options.type.upper()] if options.type else None
+    return description(show.node_lines, show.nodes, kind)
+
+
+def _print_pt(options):
+    return description(show.pt_lines, show.pt, options.min, options.max, options.node)
+
+
+def _print(name):
+    return lambda options: description(getattr(show, name + '_lines'), getattr(show, name))
+
+
+def _later(name):
+    def refuse(options):
+        raise NotAvailable(LATER % name)
+    return refuse
+
+
+class NotAvailable(Exception):
+    """The command is known, and not built yet."""
+
+
+# -- the grammar ------------------------------------------------------------------------------
+def add_commands(parser, parent):
+    """Add the commands to an argparse parser; `options.make(options)` gives a Command.  `parent`
+    has the options that are accepted after a command as well."""
+    commands = parser.add_subparsers(metavar='COMMAND', dest='command')
+
+    def add(to, name, make, help):
+        sub = to.add_parser(name, help=help, description=help, parents=[parent],
+                            allow_abbrev=False)
+        sub.set_defaults(make=make)
+        return sub
+
+    def group(name, help):
+        sub = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        return sub.add_subparsers(metavar='WHAT', dest='what', required=True)
+
+    add(commands, 'start', _start, 'start a new cluster with the storages that are there')
+    _add_print(group('print', 'print what the cluster is like'), add)
+    _add_set(group('set', 'change the cluster'), add)
+    _add_later(commands, add)
+    add(commands, 'stop', _stop, 'end what is in progress and stop all nodes')
+
+
+def _add_print(what, add):
+    add(what, 'cluster', _print('cluster'), 'the state of the cluster')
+    sub = add(what, 'node', _print_node, 'a line per node: id | kind | address | state | name')
+    sub.add_argument('type', nargs='?', metavar='TYPE', type=str.lower, choices=KINDS,
+                     help=' or '.join(KINDS))
+    sub = add(what, 'pt', _print_pt, 'the partition table, a line per storage: U up to date, O out'
+              ' of date, F feeding, C corrupted')
+    sub.add_argument('min', nargs='?', type=number, metavar='MIN', default=0, help='first row')
+    sub.add_argument('max', nargs='?', type=number, metavar='MAX', help='last row')
+    sub.add_argument('node', nargs='?', type=node, metavar='NODE', help='this storage only')
+    add(what, 'ids', _print('ids'), 'how far ids have got')
+    add(what, 'primary', _print('primary'), 'the id of the primary master')
+    add(what, 'summary', _print('summary'), 'the most important of all this')
+
+
+def _add_set(what, add):
+    sub = add(what, 'cluster', _set_cluster, 'the state: RUNNING or STOPPING')
+    sub.add_argument('state', type=cluster_state, metavar='STATE')
+    sub = add(what, 'replicas', _later('set replicas'), 'how many extra copies there are')
+    sub.add_argument('replicas', type=number, metavar='N')
+
+
+def _add_later(commands, add):
+    sub = add(commands, 'add', _later('add'), 'let new storages take part')
+    sub.add_argument('nodes', nargs='+', type=node_or_all, metavar='all|NODE')
+    sub = add(commands, 'tweak', _later('tweak'), 'balance; listed nodes are about to be dropped')
+    sub.add_argument('-n', action='store_true', dest='dry_run', help='only show')
+    sub.add_argument('nodes', nargs='*', type=node, metavar='NODE')
+    for name, help in ('drop', 'forget a storage for good'), ('kill', 'end a node'):
+        add(commands, name, _later(name), help).add_argument('node', type=node, metavar='NODE')
+    sub = add(commands, 'check', _later('check'), 'compare replicas: [PARTITION]:[REFERENCE]…')
+    sub.add_argument('arguments', nargs='+', metavar='ARGUMENT',
+                     help='[PARTITION]:[REFERENCE]… [MIN_TID [MAX_TID]]', type=_check_argument)
+    sub = add(commands, 'truncate', _later('truncate'), 'forget all after a transaction')
+    sub.add_argument('tid', type=tid, metavar='TID')
+    add(commands, 'flush_log', _later('flush_log'), 'let nodes write what they log')
+
+
+def _check_argument(text):
+    return tid(text) if text.startswith('tid:') or ':' not in text else reference(text)

@@ -1,0 +1,60 @@
+"""The node that neoctl is: it connects to an admin node, asks once, and leaves."""
+from ..cluster.addresses import readable
+from ..cluster.node import Node, handler_table
+from ..protocol.packets import Identify, SetClusterState
+from ..protocol.types import ClusterState, NodeKind
+from . import answers
+
+ADMIN = NodeKind.ADMIN
+
+
+class Ctl(Node):
+    """Ask `request` of the admin at `address`.  Once it has left, `answer` is the packet that
+    came, or `failure` says in one line why there is none.
+
+    An order to stop is done when the admin, which leaves after the storages, has gone.
+    """
+
+    kind = NodeKind.CTL
+
+    def __init__(self, rnd, address, request, timeout=30.0):
+        super().__init__(rnd)
+        self.address, self.request, self.timeout = address, request, timeout
+        self.answer = None
+        self.failure = None
+        self.stops = type(request) is SetClusterState and request.state == ClusterState.STOPPING
+
+    def starting(self):
+        self.set_timer('timeout', self.now + self.timeout)
+        self.connect(self.address)
+
+    def connected(self, peer):
+        peer.kind = ADMIN
+        self.ask(peer, Identify(NodeKind.CTL, None, self.identity, 'any', None, None, 0, '', None,
+                                self.now))
+
+    def connect_failed(self, address, reason):
+        self.fail('no admin node at %s: %s' % (readable(address), reason))
+
+    def lost(self, peer, reason):
+        if self.stops and self.answer is not None:
+            self.exit(0)
+        else:
+            self.fail('the admin node at %s closed the connection: %s' % (
+                readable(self.address), reason))
+
+    def timer(self, name):
+        if self.answer is not None:
+            self.fail('%s, and this has not ended within %g s' % (
+                self.answer.message, self.timeout))
+        else:
+            self.fail('no answer from %s within %g s' % (readable(self.address), self.timeout))
+
+    def stop(self):
+        """A clean end of this process."""
+
+    def fail(self, reason):
+        self.failure = ' '.join(reason.split())
+        self.exit(1)
+
+    handlers = handler_table(answers)
