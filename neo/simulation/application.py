@@ -1,0 +1,232 @@
+"""What stands above a client core: threads, and ZODB's part of a transaction.
+
+A thread is a generator that yields operations of the client and gets their results, or yields a
+number of seconds to sleep.  All run in the turns of the client's process, so they never meet within
+one call.
+"""
+from msgpack import packb, unpackb
+
+from ..client.exception import NoObject, NoRevision, OutcomeUnknown
+from ..protocol.checksum import checksum
+from ..protocol.types import Compression
+from . import history as outcome
+
+
+class GaveUp(Exception):
+    """The application aborts this transaction by its own will."""
+
+
+class Application:
+    def __init__(self, world, process, history, rnd):
+        self.world = world
+        self.process = process
+        self.client = process.node
+        self.label = process.label
+        self.history = history
+        self.rnd = rnd
+        self.threads = 0                # that have not ended
+        self.busy = 0                   # transactions that have begun and not ended
+        self.stopping = False           # threads begin nothing any more
+        self._waiting = {}              # id of an operation -> (operation, generator)
+        self._delivering = False
+        self._slow = rnd.choice([.0001, .001, .02])     # threads don't run at once
+        process.after_step = self.after_step
+
+    def spawn(self, generator):
+        """Run a generator as one more thread."""
+        self.threads += 1
+        self.process.call(lambda: self._go_on(generator, None))
+
+    def _go_on(self, generator, operation):
+        self.client.now = self.process.now()
+        try:
+            while True:
+                if operation is None:
+                    wanted = next(generator)
+                elif operation.error is not None:
+                    wanted = generator.throw(operation.error)
+                else:
+                    wanted = generator.send(operation.result)
+                if isinstance(wanted, (int, float)):
+                    self.world.scheduler.after(wanted, self._wake, generator, None)
+                    return
+                operation = wanted
+                if not operation.done:
+                    self._waiting[id(operation)] = operation, generator
+                    return
+        except StopIteration:
+            self.threads -= 1
+
+    def _wake(self, generator, operation):
+        self.process.call(lambda: self._go_on(generator, operation))
+
+    def after_step(self):
+        """In each turn of the process, after all events."""
+        completed = self.client.completed
+        while completed:
+            operation = completed.pop(0)
+            waiting = self._waiting.pop(id(operation), None)
+            if waiting is not None:
+                self.world.scheduler.after(self.rnd.random() * self._slow, self._wake,
+                                           waiting[1], operation)
+        if self.client.invalidations and not self._delivering:
+            self._delivering = True
+            self.world.scheduler.after(self.rnd.random() * self._slow,
+                                       self.process.call, self._deliver)
+
+    def _deliver(self):
+        """ZODB is told of one transaction; in reality outside the lock of the client."""
+        self._delivering = False
+        if self.client.invalidations:
+            tid, oids, _ = self.client.invalidations.popleft()
+            self.history.hears(self.label, tid, oids)
+            self.client.now = self.process.now()
+            self.client.delivered(tid)
+
+
+class Work:
+    """One transaction, done as a ZODB connection does it: reads at one snapshot, then all at once.
+
+    Every method that waits is a generator, used with `yield from`.
+    """
+
+    def __init__(self, application, kind, resolve=None, patience=1.0):
+        self.application = application
+        self.client = application.client
+        self.history = application.history
+        self.attempt = self.history.attempt(application.label, kind)
+        self.before = self.client.last_tid + 1
+        self.resolve = resolve          # function(old, committed, new values) -> value
+        self.patience = patience        # chance to go on at each step
+        self.transaction = None
+        self._values = {}               # oid -> value read
+        self._serials = {}
+
+    def _step(self):
+        if self.application.rnd.random() >= self.patience:
+            raise GaveUp
+
+    def read(self, oid):
+        """The value of an object at the snapshot of this transaction."""
+        if oid not in self._values:
+            record = yield from load(self.application, oid, self.before)
+            self._serials[oid] = record[0]
+            self._values[oid] = unpack(record[4])
+        return self._values[oid]
+
+    def write(self, oid, value, filler=b''):
+        base = self._serials.get(oid, 0)
+        self.attempt.writes[oid] = base, pack(self.attempt.number, value, filler)
+
+    def change(self, oid, value):
+        """Write an object, which may not be there yet."""
+        try:
+            yield from self.read(oid)
+        except NoObject:
+            pass
+        self.write(oid, value)
+
+    def new(self, value, filler=b''):
+        """Write a new object; gives its oid."""
+        oid = yield self.client.new_oid()
+        self.history.given(oid, self.application.label)
+        self.write(oid, value, filler)
+        return oid
+
+    def check(self, oid):
+        """It must still be what was read when this transaction commits."""
+        self.attempt.checks[oid] = self._serials[oid]
+
+    def commit(self, transaction=None):
+        """Gives the tid, or raises whatever prevents it; then nothing of it may stay.
+        `transaction` is one that has begun already."""
+        attempt = self.attempt
+        try:
+            self.transaction = transaction or (yield self.client.begin())
+            attempt.ttid = self.transaction.ttid
+            self._step()
+            for oid in attempt.writes:
+                yield self._store(oid)
+            for oid, serial in attempt.checks.items():
+                yield self.client.check(self.transaction, oid, serial)
+            self._step()
+            yield from self._vote()
+            self._step()
+        except BaseException:
+            attempt.state = outcome.ABORTED
+            if self.transaction is not None:
+                yield self.client.abort(self.transaction)
+            raise
+        attempt.state = outcome.FINISHING
+        attempt.began = self.application.world.now
+        try:
+            attempt.tid = yield self.client.finish(self.transaction)
+        except Exception as error:
+            attempt.state = outcome_of(error)
+            raise
+        attempt.state = outcome.COMMITTED
+        attempt.told = self.application.world.now
+        return attempt.tid
+
+    def _store(self, oid):
+        base, data = self.attempt.writes[oid]
+        return self.client.store(self.transaction, record_of(oid, base, data))
+
+    def _vote(self):
+        metadata = ' ', b'user', b'%s %d' % (self.attempt.kind.encode(), self.attempt.number), b''
+        for _ in range(20):
+            conflicts = yield self.client.vote(self.transaction, metadata)
+            if not conflicts:
+                return
+            for oid, base, serial, is_check in conflicts:
+                if is_check or self.resolve is None:
+                    raise GaveUp
+                yield from self._resolve(oid, base, serial)
+                yield self._store(oid)
+        raise GaveUp
+
+    def _resolve(self, oid, base, serial):
+        old = yield from load(self.application, oid, base + 1)
+        committed = yield from load(self.application, oid, serial + 1)
+        if committed[0] != serial:
+            self.history.problems.append('%s was told that the serial of %d is %d and read %d' % (
+                self.attempt, oid, serial, committed[0]))
+        value = self.resolve(unpack(old[4]), unpack(committed[4]),
+                             unpack(self.attempt.writes[oid][1]))
+        self.attempt.writes[oid] = serial, pack(self.attempt.number, value)
+
+
+def outcome_of(error):
+    """The state of a transaction whose *finish* has failed so."""
+    return outcome.UNKNOWN if isinstance(error, OutcomeUnknown) else outcome.ABORTED
+
+
+def load(application, oid, before):
+    """Load and take notes of what was answered."""
+    note = application.history.loads.append
+    try:
+        record = yield application.client.load_before(oid, before)
+    except (NoObject, NoRevision):
+        note((application.label, oid, before, None, None, None))
+        raise
+    note((application.label, oid, before, record[0], record[1], record[4]))
+    return record
+
+
+# -- the data of objects ----------------------------------------------------------------------
+def pack(attempt, value, filler=b''):
+    """Every revision is another one: it names the attempt that wrote it."""
+    return packb((attempt, value, filler))
+
+
+def unpack(data):
+    """The value, as lists and integers."""
+    return unpackb(data)[1]
+
+
+def attempt_of(data):
+    return unpackb(data)[0]
+
+
+def record_of(oid, base, data, tid=None):
+    return oid, base, tid, Compression.NONE, checksum(data), data, None

@@ -1,0 +1,177 @@
+"""What must be true at the end (docs/architecture.md lists it): compares what clients were told, a
+`History`, with what the engines hold, a `Past`.  Each oracle yields complaints."""
+from .application import attempt_of, unpack
+from .history import ABORTED, COMMITTED, OPEN
+
+
+def durable(history, past):
+    """What was told to be committed is there, with that tid and data."""
+    for attempt in history.attempts:
+        if attempt.state == COMMITTED:
+            for tid, writes in writes_of(attempt):
+                if tid not in past.transactions:
+                    yield '%s was told committed, and %d is not there' % (attempt, tid)
+                for oid, data in writes.items():
+                    if past.data.get((oid, tid)) != data:
+                        yield '%s was told committed, and object %d at %d is not what it wrote' % (
+                            attempt, oid, tid)
+
+
+def writes_of(attempt):
+    if attempt.imposed:
+        return attempt.imposed
+    return [(attempt.tid, {oid: data for oid, (_, data) in attempt.writes.items()})]
+
+
+def atomic(history, past):
+    """Each transaction is there whole, everywhere: its metadata, each object, and no other."""
+    found = {}
+    for oid, tid in past.data:
+        found.setdefault(tid, set()).add(oid)
+    by_ttid = {}
+    for tid, (ttid, oids) in past.transactions.items():
+        by_ttid.setdefault(ttid, []).append(tid)
+        if set(oids) != found.get(tid, set()):
+            yield 'transaction %d should have objects %s and has %s' % (
+                tid, sorted(oids), sorted(found.get(tid, ())))
+    for tid in sorted(found.keys() - past.transactions.keys()):
+        yield 'objects %s at %d have no transaction' % (sorted(found[tid]), tid)
+    for attempt in history.attempts:
+        tids = sorted(by_ttid.get(attempt.ttid, ())) if attempt.ttid is not None else ()
+        if not tids:
+            continue
+        expected = len(attempt.imposed) or 1
+        if len(tids) != expected:
+            yield '%s was committed as %s' % (attempt, tids)
+        elif not attempt.imposed and found.get(tids[0], set()) != set(attempt.writes):
+            yield '%s wrote %s, and %s is there' % (
+                attempt, sorted(attempt.writes), sorted(found.get(tids[0], ())))
+
+
+def no_zombies(history, past):
+    """Nothing is there of what was aborted, or never was in finish."""
+    states = {attempt.ttid: attempt for attempt in history.attempts if attempt.ttid is not None}
+    for tid, (ttid, _) in sorted(past.transactions.items()):
+        attempt = states.get(ttid)
+        if attempt is None:
+            yield 'transaction %d has ttid %d, which nobody used' % (tid, ttid)
+        elif attempt.state in (ABORTED, OPEN):
+            yield '%s is there as %d' % (attempt, tid)
+    for (oid, tid), data in sorted(past.data.items()):
+        attempt = history.attempts[attempt_of(data)]
+        if attempt.state in (ABORTED, OPEN):
+            yield 'object %d at %d was written by %s' % (oid, tid, attempt)
+
+
+def snapshot(history, past):
+    """Each load has answered what it would answer now."""
+    for client, oid, before, tid, next_tid, data in history.loads:
+        now = past.before(oid, before)
+        if now is None or past.data[oid, now[0]] is None:
+            if tid is not None:
+                yield '%s has read object %d before %d as of %d: now it is not there' % (
+                    client, oid, before, tid)
+        elif tid is None:
+            yield '%s has read no object %d before %d: now there is that of %d' % (
+                client, oid, before, now[0])
+        elif tid != now[0] or data != past.data[oid, tid]:
+            yield '%s has read object %d before %d as of %d: now as of %d' % (
+                client, oid, before, tid, now[0])
+        elif next_tid is not None and next_tid != now[1]:
+            yield '%s has read that object %d of %d ended at %d: now at %s' % (
+                client, oid, tid, next_tid, now[1])
+
+
+def ordered(history, past):
+    """Tids grow, and each client hears of each transaction, with all objects of others."""
+    tids = sorted(past.transactions)
+    for client, heard in history.heard.items():
+        known = {}
+        for tid, oids in heard:
+            if oids is None:
+                known.clear()           # it forgets all it had: it needs to hear from here on
+            known[tid] = oids
+        if not known:
+            continue
+        first, last = next(iter(known)), max(known)
+        for tid in tids:
+            if first < tid <= last and not past.transactions[tid][1]:
+                continue
+            if first < tid <= last and tid not in known:
+                yield '%s has never heard of %d, and has heard of %d' % (client, tid, last)
+            elif first < tid <= last and not known[tid] >= set(past.transactions[tid][1]):
+                yield '%s has heard of %d without all its objects' % (client, tid)
+    ttids = {}
+    for attempt in history.attempts:
+        if attempt.ttid is not None and ttids.setdefault(attempt.ttid, attempt) is not attempt:
+            yield '%s and %s have the same ttid' % (attempt, ttids[attempt.ttid])
+
+
+def in_real_time(history, past):
+    """What began after somebody was told of a tid comes after it, and a sync has shown it."""
+    told = sorted((a.told, a.tid) for a in history.attempts if a.told is not None)
+    asked = [(a.began, a.tid, a) for a in history.attempts if a.told is not None]
+    asked += [(when, tid + 1, 'sync of %s' % client) for client, when, tid in history.syncs]
+    highest = position = 0
+    for when, tid, what in sorted(asked, key=lambda ask: ask[:2]):
+        while position < len(told) and told[position][0] < when:
+            highest = max(highest, told[position][1])
+            position += 1
+        if tid <= highest:
+            yield '%s came to %d, when %d had been told already' % (what, tid, highest)
+
+
+def no_lost_update(history, past):
+    """Each revision was made from the one before it, and each checked one was still current."""
+    states = {attempt.ttid: attempt for attempt in history.attempts if attempt.ttid is not None}
+    for tid, (ttid, oids) in sorted(past.transactions.items()):
+        attempt = states.get(ttid)
+        if attempt is None or attempt.imposed:
+            continue
+        bases = {oid: base for oid, (base, _) in attempt.writes.items()} | attempt.checks
+        for oid, base in bases.items():
+            before = past.before(oid, tid)
+            if (before[0] if before else 0) != base:
+                yield '%s wrote or checked object %d of %s at %d, when %s was current' % (
+                    attempt, oid, base, tid, before)
+
+
+def equal_replicas(history, past):
+    return past.different
+
+
+def sound(history, past, workloads):
+    """What the workloads say about each state there has ever been."""
+    values = {}
+    changes = {}
+    for (oid, tid), data in past.data.items():
+        changes.setdefault(tid, {})[oid] = data
+    ready = {workload: False for workload in workloads}
+    for tid in sorted(changes):
+        before = {}
+        for oid in changes[tid]:
+            if oid in values:
+                before[oid] = values[oid]
+        values.update((oid, unpack(data)) for oid, data in changes[tid].items())
+        attempts = {oid: attempt_of(data) for oid, data in changes[tid].items()}
+        for workload in workloads:
+            if not ready[workload] and workload.oids and all(o in values for o in workload.oids):
+                ready[workload] = True
+            if ready[workload]:
+                for complaint in workload.check(values, before, attempts):
+                    yield 'at %d %s' % (tid, complaint)
+
+
+ORACLES = (durable, atomic, no_zombies, snapshot, ordered, in_real_time, no_lost_update,
+           equal_replicas)
+
+
+def judge(history, past, workloads):
+    """All complaints of all oracles, each with the name of its oracle."""
+    for problem in history.problems:
+        yield 'at once: %s' % problem
+    for oracle in ORACLES:
+        for complaint in oracle(history, past):
+            yield '%s: %s' % (oracle.__name__, complaint)
+    for complaint in sound(history, past, workloads):
+        yield 'sound: %s' % complaint

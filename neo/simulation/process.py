@@ -1,0 +1,227 @@
+"""One run of a node: takes its turns as neo.runtime does, and may die within one of them."""
+from ..cluster import events
+from ..protocol import codec
+from ..protocol.packets import Error
+from ..protocol.types import ErrorCode
+from .disk import DiskFailure
+from .network import FIN, OPENED
+
+EPOCH = 1_750_000_000.0             # virtual time 0, in seconds since 1970
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+class Process:
+    """Drives one node.  `doom` arms a crash: ('commit', n) before the n-th commit from now,
+    ('committed', n) just after it, ('send', n) after n effects of which it is a Send."""
+
+    def __init__(self, world, machine, incarnation):
+        self.world = world
+        self.machine = machine
+        self.name = machine.name
+        self.label = '%s/%d' % (machine.name, incarnation)
+        self.incarnation = incarnation
+        self.offset = machine.clock_offset
+        self.node = None
+        self.dead = False
+        self.frozen = 0
+        self.doom = None
+        self.inbox = []             # what the next turn finds
+        self.ends = {}              # connection -> End
+        self.after_step = None      # function called in each turn before the effects
+        self._timers = {}
+        self._last_connection = 0
+        self._turn_comes = False
+
+    def now(self):
+        return EPOCH + self.offset + self.world.scheduler.now
+
+    def start(self, node):
+        self.node = node
+        self.world.trace.note('%s starts' % self.label)
+        self.call(lambda: node.start(self.now()))
+
+    # -- what happens to it ---------------------------------------------------------------
+    def call(self, function):
+        """Have `function()` called in a turn of its own process."""
+        self._comes(function)
+
+    def receive(self, end, chunk):
+        self._comes((end, chunk))
+
+    def accepted(self, end):
+        self._comes(events.Accepted(end.connection))
+
+    def connect_failed(self, address, reason):
+        self._comes(events.ConnectFailed(tuple(address), reason))
+
+    def new_connection(self, end):
+        self._last_connection += 1
+        self.ends[self._last_connection] = end
+        return self._last_connection
+
+    def _comes(self, item):
+        if not self.dead:
+            self.inbox.append(item)
+            self.wake()
+
+    def wake(self):
+        if not (self._turn_comes or self.frozen or self.dead):
+            self._turn_comes = True
+            self.world.scheduler.after(self.machine.turn_delay(), self._turn)
+
+    def _fire(self, name, entry):
+        if self._timers.get(name) is entry:
+            self._comes(events.TimerFired(name))
+
+    # -- a turn ---------------------------------------------------------------------------
+    def _turn(self):
+        self._turn_comes = False
+        if self.dead or self.frozen:
+            return
+        items, self.inbox = self.inbox, []
+        try:
+            for item in items:
+                self._take(item)
+            if self.after_step is not None:
+                self.after_step()
+            batch = self.node.ready()
+            if batch.commit:
+                self._point('commit')
+                self.node.commit()
+                self._point('committed')
+            self._do(batch.effects)
+        except Crash as crash:
+            self.world.kill(self.name, 'crash: %s' % crash)
+        except DiskFailure as failure:
+            self.world.kill(self.name, str(failure))
+        except Exception as error:
+            self.world.broken(self, error)
+
+    def _point(self, kind):
+        if self.doom is not None and self.doom[0] == kind:
+            if self.doom[1] <= 1:
+                raise Crash('at %s' % kind)
+            self.doom = kind, self.doom[1] - 1
+
+    def _take(self, item):
+        if type(item) is tuple:
+            self._read(*item)
+        elif type(item) is events.TimerFired:
+            if self._timers.pop(item.name, None) is not None:
+                self._step(item)
+        elif callable(item):
+            item()
+        else:
+            self._step(item)
+
+    def _step(self, event):
+        self.node.step(self.now(), event)
+
+    def _read(self, end, chunk):
+        connection = end.connection
+        if not end.open:
+            return
+        if chunk is OPENED:
+            end.opened = True
+            end.write(codec.preamble())
+            self._step(events.Connected(connection, end.address))
+        elif chunk is FIN:
+            self._ended(end, 'closed by the other side')
+        else:
+            end.decoder.feed(chunk)
+            try:
+                for packet, request_id in end.decoder.packets():
+                    self._step(events.Received(connection, packet, request_id))
+            except codec.ProtocolError as error:
+                self.world.violation('%s received what is no packet: %s' % (self.label, error))
+                self._ended(end, str(error))
+
+    def _ended(self, end, reason):
+        self._drop(end)
+        if end.outgoing and not end.opened:
+            self._step(events.ConnectFailed(end.address, reason))
+        else:
+            self._step(events.Closed(end.connection, reason))
+
+    def _drop(self, end):
+        del self.ends[end.connection]
+        end.close()
+        end.network.forget(end)
+
+    # -- effects --------------------------------------------------------------------------
+    def _do(self, effects):
+        for effect in effects:
+            self.EFFECTS[type(effect)](self, effect)
+            if type(effect) is events.Exit:
+                return
+
+    def _send(self, effect):
+        end = self.ends.get(effect.connection)
+        packet = effect.packet
+        if end is None:
+            return
+        if type(packet) is Error and packet.error == ErrorCode.PROTOCOL:
+            self.world.protocol_error(self, packet.message)
+        data = codec.encode(packet, effect.request_id)
+        trace = self.world.trace
+        trace.bytes(data)
+        trace.note('%s -> %s #%d %r' % (
+            self.label, end.other.process.label, effect.request_id, packet)
+            if trace.show else '%s -> %s' % (self.label, end.other.process.label))
+        self.world.counts[type(packet).__name__] += 1
+        end.write(data)
+        self._point('send')
+
+    def _connect(self, effect):
+        end = self.world.network.connect(self, effect.address)
+        assert end is None
+
+    def _close(self, effect):
+        end = self.ends.get(effect.connection)
+        if end is not None:
+            self._drop(end)
+
+    def _raise(self, effect):
+        end = self.ends.get(effect.connection)
+        if end is not None:
+            end.decoder.limit = effect.limit
+
+    def _set_timer(self, effect):
+        entry = self._timers.pop(effect.name, None)
+        if entry is not None:
+            self.world.scheduler.cancel(entry)
+        if effect.at is not None:
+            entry = self.world.scheduler.at(effect.at - EPOCH - self.offset, None)
+            entry[2:] = self._fire, (effect.name, entry)
+            self._timers[effect.name] = entry
+
+    def _log(self, effect):
+        self.world.logged(self, effect.level, effect.message)
+
+    def _exit(self, effect):
+        self.world.exited(self, effect.status, effect.message)
+
+    EFFECTS = {events.Send: _send, events.Connect: _connect, events.Close: _close,
+               events.Raise: _raise, events.SetTimer: _set_timer, events.Log: _log,
+               events.Exit: _exit}
+
+    # -- the end --------------------------------------------------------------------------
+    def die(self, silently=False):
+        """Stop at once.  The system closes its connections, unless the machine is gone too."""
+        self.dead = True
+        self.inbox.clear()
+        for entry in self._timers.values():
+            self.world.scheduler.cancel(entry)
+        self._timers.clear()
+        rnd = self.world.network.rnd
+        for end in list(self.ends.values()):
+            if silently:
+                end.open = False
+            else:
+                if rnd.random() < .5:
+                    end.lose()
+                self._drop(end)
+        self.ends.clear()

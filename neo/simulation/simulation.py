@@ -1,0 +1,162 @@
+"""A cluster in a virtual world, for scenarios written by hand and for random runs."""
+from random import Random
+
+from ..client.core import Client
+from ..master.node import Master
+from ..protocol.types import ClusterState
+from ..storage.node import Storage
+from . import oracles
+from .application import Application, Work
+from .disk import Disk
+from .history import History
+from .past import read_past
+from .world import Machine, World
+
+CLUSTER = 'simulated'
+
+
+class Outcome:
+    """What becomes of something that an application thread does."""
+
+    def __init__(self):
+        self.done = False
+        self.result = None
+        self.error = None
+
+    @property
+    def tid(self):
+        """Of a commit that has succeeded."""
+        assert self.done and self.error is None, self
+        return self.result
+
+    def __repr__(self):
+        return 'Outcome(%s)' % (self.error or self.result if self.done else 'not done')
+
+    def follow(self, generator):
+        try:
+            self.result = yield from generator
+        except Exception as error:
+            self.error = error
+        self.done = True
+
+
+class Simulation:
+    """One master M1, storages S1…, clients C1…; `nodes` may replace the classes of nodes by kind:
+    'master', 'storage' and 'client'."""
+
+    def __init__(self, seed=0, storages=1, replicas=0, partitions=1, clients=1, show=None,
+                 nodes=()):
+        self.seed = seed
+        self.nodes = {'master': Master, 'storage': Storage, 'client': Client} | dict(nodes)
+        self.partitions, self.replicas, self.storages = partitions, replicas, storages
+        self.world = World(seed, show)
+        self.world.on_start = self._started
+        self.history = History()
+        self.applications = {}          # machine name -> the present Application
+        self.on_application = None      # function(application): gives it threads
+        self._rnd = Random('applications %s' % seed)
+        self.masters = [('m1', 10000)]
+        self._add('M1', self._master)
+        for i in range(storages):
+            name = 'S%d' % (i + 1)
+            rnd = Random('%s %s' % (seed, name))
+            self._add(name, self._storage, Disk(rnd))
+        for i in range(clients):
+            self.world.add(Machine('C%d' % (i + 1), None, self._client))
+
+    def _add(self, name, make_node, disk=None):
+        self.world.add(Machine(name, (name.lower(), 10000), make_node, disk))
+
+    def _master(self, machine, rnd):
+        return self.nodes['master'](rnd, CLUSTER, machine.address, self.partitions, self.replicas,
+                                    self.storages, machine.name)
+
+    def _storage(self, machine, rnd):
+        return self.nodes['storage'](rnd, machine.disk.opened(), CLUSTER, self.masters,
+                                     machine.address, machine.name)
+
+    def _client(self, machine, rnd):
+        return self.nodes['client'](rnd, CLUSTER, self.masters, rnd.choice([2000, 20 << 20]))
+
+    def _started(self, process):
+        if process.name[0] == 'C':
+            application = self.applications[process.name] = Application(
+                self.world, process, self.history, Random(self._rnd.random()))
+            if self.on_application is not None:
+                self.on_application(application)
+
+    # -- the course of things ---------------------------------------------------------------
+    def start(self):
+        """Start all nodes, storages in turn, so that S1 becomes S1; wait for the cluster."""
+        for name in self.world.machines:
+            self.world.start(name)
+            self.world.run_for(.1)
+        assert self.world.run_for(60, self.running), 'the cluster does not start'
+        return self
+
+    def running(self):
+        node = self.world.node('M1')
+        return node is not None and node.phase == ClusterState.RUNNING
+
+    def run_for(self, seconds, stop=None):
+        return self.world.run_for(seconds, stop)
+
+    def wait(self, *outcomes, seconds=120):
+        """Let time pass until all are done."""
+        ended = self.run_for(seconds, lambda: all(outcome.done for outcome in outcomes))
+        assert ended, '%s are not done after %s s' % (outcomes, seconds)
+
+    def freeze(self, name):
+        self.world.freeze(name)
+
+    def thaw(self, name):
+        self.world.thaw(name)
+
+    def kill(self, *names):
+        """End processes as kill -9 does; all of them, without names."""
+        for name in names or self.world.machines:
+            self.world.kill(name)
+
+    def restart(self, *names):
+        """Start what does not run; without names, everything."""
+        for name in names or self.world.machines:
+            self.world.start(name)
+
+    # -- what applications do -----------------------------------------------------------------
+    def do(self, client, generator):
+        """Run a generator as a thread of a client."""
+        outcome = Outcome()
+        self.applications[client].spawn(outcome.follow(generator))
+        return outcome
+
+    def work(self, client, **options):
+        return Work(self.applications[client], 'scenario', **options)
+
+    def commit(self, client, **values):
+        """Write new values (`o0=1` writes object 0), after a read of the present ones."""
+        return self.do(client, self._commit(client, values))
+
+    def _commit(self, client, values):
+        yield self.applications[client].client.when_ready()
+        work = self.work(client)
+        for name, value in values.items():
+            yield from work.change(int(name[1:]), value)
+        return (yield from work.commit())
+
+    def heard_by(self, client):
+        """Tids that ZODB was told of by the present process of a client."""
+        label = self.applications[client].label
+        return [tid for tid, _ in self.history.heard.get(label, ())]
+
+    def past(self):
+        """All that is committed, when nothing goes on."""
+        return read_past(self.world.node('M1').table, self.engines())
+
+    def judge(self, workloads=()):
+        """Everything that is not as it should be, when nothing goes on."""
+        return self.world.violations + list(oracles.judge(self.history, self.past(), workloads))
+
+    def engines(self):
+        """The engines, by storage id."""
+        return {self.world.node(name).id: machine.disk.engine
+                for name, machine in self.world.machines.items() if machine.disk is not None}

@@ -1,0 +1,173 @@
+"""What clients do.  Each workload makes its objects, changes them in transactions, and knows what
+must hold in every state they ever had.
+
+`setup` and `transact` are generators run by `Application`.
+"""
+
+class Workload:
+    """`rnd` is of the workload, common to its threads."""
+
+    kind = None
+    resolve = None                  # for conflicts, see `Work`
+
+    def __init__(self, rnd):
+        self.rnd = rnd
+        self.oids = []
+
+    def setup(self, work):
+        """Write the first values; called again, with another transaction, if that fails."""
+        self.oids = []
+        for value in self.initial():
+            oid = yield from work.new(value)
+            self.oids.append(oid)
+
+    def check(self, values, before, attempts):
+        """Yield complaints about the state after one transaction: `values` of all objects by oid,
+        what the changed ones were `before`, and the number of the attempt that wrote each."""
+        return ()
+
+
+class Bank(Workload):
+    """Transfers between accounts.  The total never changes, and is right in every snapshot."""
+
+    kind = 'bank'
+
+    def initial(self):
+        return [100] * self.rnd.randint(2, 10)
+
+    def transact(self, work, rnd):
+        if rnd.random() < .3:
+            total = 0
+            for oid in self.oids:
+                total += yield from work.read(oid)
+            if total != 100 * len(self.oids):
+                work.history.problems.append('%s reads %d in all accounts before %d, not %d' % (
+                    work.attempt.client, total, work.before, 100 * len(self.oids)))
+        source, target = rnd.sample(self.oids, 2)
+        old = yield from work.read(source)
+        new = yield from work.read(target)
+        amount = rnd.randint(1, 20)
+        work.write(source, old - amount)
+        work.write(target, new + amount)
+        yield from work.commit()
+
+    def check(self, values, before, attempts):
+        total = sum(values[oid] for oid in self.oids)
+        if total != 100 * len(self.oids):
+            yield 'all accounts hold %d, not %d' % (total, 100 * len(self.oids))
+
+
+class Counters(Workload):
+    """Increments; conflicts are resolved by adding both."""
+
+    kind = 'counter'
+
+    def __init__(self, rnd):
+        super().__init__(rnd)
+        self.increments = {}        # (attempt number, oid) -> increment
+
+    @staticmethod
+    def resolve(old, committed, new):
+        return committed + new - old
+
+    def initial(self):
+        return [0] * self.rnd.randint(1, 3)
+
+    def transact(self, work, rnd):
+        for oid in rnd.sample(self.oids, rnd.randint(1, len(self.oids))):
+            value = yield from work.read(oid)
+            increment = rnd.randint(1, 9)
+            self.increments[work.attempt.number, oid] = increment
+            work.write(oid, value + increment)
+        yield from work.commit()
+
+    def check(self, values, before, attempts):
+        for oid in self.oids:
+            if oid in before and oid in attempts:
+                expected = before[oid] + self.increments[attempts[oid], oid]
+                if values[oid] != expected:
+                    yield 'counter %d went from %d to %d, not %d' % (
+                        oid, before[oid], values[oid], expected)
+
+
+class Chains(Workload):
+    """Lists that only grow: each revision is the former one with one number more."""
+
+    kind = 'chain'
+    LENGTH = 20                     # only the last ones are kept, behind a count
+
+    def initial(self):
+        return [[0]] * self.rnd.randint(1, 4)
+
+    def transact(self, work, rnd):
+        for oid in rnd.sample(self.oids, rnd.randint(1, min(2, len(self.oids)))):
+            value = yield from work.read(oid)
+            work.write(oid, self._longer(value, work.attempt.number))
+        yield from work.commit()
+
+    def _longer(self, value, number):
+        return [value[0] + 1, *value[1:][-self.LENGTH:], number]
+
+    def check(self, values, before, attempts):
+        for oid in self.oids:
+            if oid in before and values[oid] != self._longer(before[oid], attempts[oid]):
+                yield 'chain %d went from %s to %s' % (oid, before[oid], values[oid])
+
+
+class Pairs(Workload):
+    """One of each two must stay set.  Who unsets one writes only that, and checks the other."""
+
+    kind = 'pair'
+
+    def initial(self):
+        return [1, 1] * self.rnd.randint(1, 3)
+
+    def transact(self, work, rnd):
+        first = 2 * rnd.randrange(len(self.oids) // 2)
+        mine, other = rnd.sample(self.oids[first:first + 2], 2)
+        value = yield from work.read(mine)
+        others = yield from work.read(other)
+        if not (value or others):
+            work.history.problems.append('%s reads a pair of which none is set'
+                                         % work.attempt.client)
+        if value and others:
+            work.check(other)
+            work.write(mine, 0)
+        else:
+            work.write(mine, 1)
+        yield from work.commit()
+
+    def check(self, values, before, attempts):
+        for first in range(0, len(self.oids), 2):
+            pair = self.oids[first:first + 2]
+            if not any(values[oid] for oid in pair):
+                yield 'none of the pair %s is set' % pair
+
+
+class Creations(Workload):
+    """New objects, sometimes many or large, so that they go out in several batches."""
+
+    kind = 'creation'
+
+    def initial(self):
+        return [[]]
+
+    def transact(self, work, rnd):
+        directory = self.oids[0]
+        yield from work.read(directory)
+        created = []
+        count, size = rnd.choice([(1, 0), (3, 100), (10, 1000), (10, 1000), (4, 100_000)])
+        for i in range(rnd.randint(1, count)):
+            oid = yield from work.new(i, bytes([rnd.randrange(256)]) * size)
+            created.append(oid)
+        if rnd.random() < .7:
+            work.write(directory, created)
+        yield from work.commit()
+
+    def check(self, values, before, attempts):
+        for oid in values[self.oids[0]]:
+            if oid not in values:
+                yield 'object %d is named and not there' % oid
+
+
+WORKLOADS = Bank, Counters, Chains, Pairs, Creations
