@@ -1,0 +1,338 @@
+"""A transaction, until *finish* is sent (design.md, section 5).
+
+What is stored is batched per storage; what is left rides with the vote, so that a small
+transaction takes one message per storage before *finish*.  The application resolves conflicts:
+`vote` gives them, and is called again after the resolved data have been stored.
+"""
+from ..cluster.node import handles
+from ..protocol import limits
+from ..protocol.packets import Abort, Conflict, GaveWay, GiveWay, Store, Vote
+from ..protocol.types import NodeKind
+from .exception import ClusterUnavailable, TransactionFailed, exception_for
+from .operation import Operation, succeeded
+
+# States of a transaction.  VOTED is final until finish or abort: nothing is waited for any more,
+# so nothing is given way to.
+OPEN, VOTING, VOTED, FINISHING, ENDED = range(5)
+
+RECORD_OVERHEAD = 64            # of a record or check beside its data, in a packet
+
+
+class Part:
+    """One storage's part in a transaction."""
+
+    __slots__ = ('transaction', 'storage', 'peer', 'session', 'records', 'checks', 'size',
+                 'unacked', 'oids', 'metadata', 'round', 'asked', 'voted', 'conflicts')
+
+    def __init__(self, transaction, storage):
+        self.transaction = transaction
+        self.storage = storage
+        self.peer = None                # of all that was sent; None: nothing was
+        self.session = None
+        self.records = []               # not sent yet
+        self.checks = []
+        self.size = 0                   # of these
+        self.unacked = 0                # bytes sent and not acknowledged
+        self.oids = set()               # written: it must hold them
+        self.metadata = []
+        self.round = 0                  # how often it gave way here
+        self.asked = False              # a Vote waits for its answer
+        self.voted = False              # in this round
+        self.conflicts = {}             # oid -> current serial, not told to the application yet
+
+    def add(self, client, record, check, size):
+        if self.size + size > limits.STORE_BATCH and self.size:
+            self.flush(client)
+        if record is not None:
+            self.records.append(record)
+            self.oids.add(record[0])
+        else:
+            self.checks.append(check)
+        self.size += size
+        if self.size >= limits.STORE_BATCH or (
+                len(self.records) + len(self.checks) >= limits.STORE_BATCH_RECORDS):
+            self.flush(client)
+
+    def reach(self, client):
+        """The peer to send to, or None while the storage is not connected."""
+        if self.peer is None:
+            link = client.storages.get(self.storage)
+            if link is not None and link.peer is not None:
+                self.peer, self.session = link.peer, link.session
+        return self.peer
+
+    def take(self):
+        batch = tuple(self.records), tuple(self.checks)
+        self.records, self.checks, self.size = [], [], 0
+        return batch
+
+    def flush(self, client):
+        peer = self.reach(client)
+        if peer is not None and self.size:
+            size = self.size
+            self.unacked += size
+            client.ask(peer, Store(self.transaction.ttid, *self.take()), Batch(self, size))
+
+    def vote(self, client):
+        """Ask for what is missing of its vote."""
+        if self.asked:
+            self.flush(client)
+        elif self.size or not self.voted:
+            peer = self.reach(client)
+            if peer is not None:
+                self.asked, self.voted = True, False
+                client.ask(peer, Vote(
+                    self.transaction.ttid, *self.take(), tuple(sorted(self.oids)),
+                    tuple(self.metadata), len(self.transaction.parts) == 1), self)
+
+    # -- as the context of its Vote -------------------------------------------------------
+    def refused(self, client, peer, error):
+        self.asked = False
+        self.transaction.fail(client, exception_for(error, peer))
+
+    def lost(self, client):
+        pass                            # `Transaction.storage_lost` sees to it
+
+
+class Batch:
+    """The context of a Store."""
+
+    __slots__ = 'part', 'size'
+
+    def __init__(self, part, size):
+        self.part = part
+        self.size = size
+
+    def refused(self, client, peer, error):
+        self.part.transaction.fail(client, exception_for(error, peer))
+
+    def lost(self, client):
+        pass
+
+
+class Begin(Operation):
+    """Result: a Transaction."""
+
+    __slots__ = 'imposed',
+
+    def __init__(self, imposed):
+        super().__init__()
+        self.imposed = imposed
+
+    def resume(self, client):
+        if client.can_begin():
+            client.succeed(self, client.new_transaction(self.imposed))
+        else:
+            client.stall(self)
+
+
+class Waiting(Operation):
+    """The application waits for a transaction; only a cluster that can't be reached ends it."""
+
+    __slots__ = 'transaction', 'internal'
+
+    def __init__(self, transaction, internal=False):
+        super().__init__()
+        self.transaction = transaction
+        self.internal = internal
+
+    def expired(self, client):
+        if any(part.peer is None for part in self.transaction.parts.values()):
+            self.transaction.fail(client, ClusterUnavailable(client.unavailable()))
+        else:
+            self.deadline = None
+
+    def finished(self, client):
+        importing = self.transaction.importing
+        if importing is not None:
+            importing.progress(client, self)
+
+
+class Transaction:
+
+    def __init__(self, ttid, table, imposed=None):
+        self.ttid = ttid
+        self.table = table              # routes all of it
+        self.imposed = imposed          # its tid, if that is not for the primary to choose
+        self.state = OPEN
+        self.error = None               # why it can't be committed
+        self.parts = {}                 # storage -> Part
+        self.records = {}               # oid -> record, as it was stored last
+        self.checks = {}                # oid -> serial
+        self.size = 0                   # of all records
+        self.operation = None           # what the application waits for
+        self.importing = None           # the Import it belongs to
+        self.imports = ()               # of an import: (tid, oids) for each transaction
+        self.described = False          # its metadata are known
+
+    def __repr__(self):
+        return 'Transaction(%#x, %s)' % (
+            self.ttid, ('open', 'voting', 'voted', 'finishing', 'ended')[self.state])
+
+    def part(self, storage):
+        part = self.parts.get(storage)
+        if part is None:
+            part = self.parts[storage] = Part(self, storage)
+        return part
+
+    def route(self, client, oid, record, check, size):
+        for storage in self.table.writable[oid % len(self.table.rows)]:
+            self.part(storage).add(client, record, check, size)
+
+    def store(self, client, record):
+        data = record[5]
+        size = RECORD_OVERHEAD + (len(data) if data else 0)
+        oid = record[0]
+        self.records[oid] = record
+        self.size += size
+        self.route(client, oid, record, None, size)
+        return self.waiting_for_window(client)
+
+    def check(self, client, oid, serial):
+        self.checks[oid] = serial
+        self.route(client, oid, None, (oid, serial), RECORD_OVERHEAD)
+        return self.waiting_for_window(client)
+
+    def window_is_full(self):
+        for part in self.parts.values():
+            if part.unacked + part.size > limits.STORE_WINDOW:
+                return True
+        return False
+
+    def waiting_for_window(self, client):
+        if self.size > limits.STORE_WINDOW and self.window_is_full():
+            operation = self.operation = Waiting(self)
+            client.wait_for(operation)
+            return operation
+        return succeeded()
+
+    # -- the vote -------------------------------------------------------------------------
+    def describe(self, metadata):
+        self.described = True
+        self.set_metadata(metadata, self.imposed, sorted(self.records))
+
+    def set_metadata(self, metadata, tid, oids):
+        """`metadata` is (status, user, description, extension) as it is stored."""
+        described = (tid, *metadata, tuple(oids))
+        row = (self.ttid if tid is None else tid) % len(self.table.rows)
+        for storage in self.table.writable[row]:
+            self.part(storage).metadata.append(described)
+
+    def vote(self, client, internal=False):
+        conflicts = self.take_conflicts()
+        if conflicts:
+            return succeeded(conflicts)
+        self.state = VOTING
+        operation = self.operation = Waiting(self, internal)
+        client.wait_for(operation)
+        for part in self.parts.values():
+            part.vote(client)
+        return operation
+
+    def take_conflicts(self):
+        """`[(oid, base, current serial, is a check)]` that are not resolved yet."""
+        found = {}
+        for part in self.parts.values():
+            for oid, serial in part.conflicts.items():
+                found[oid] = max(serial, found.get(oid, 0))
+            part.conflicts.clear()
+        return [conflict for oid, serial in sorted(found.items())
+                for conflict in self._unresolved(oid, serial)]
+
+    def _unresolved(self, oid, serial):
+        if self.checks.get(oid, serial) != serial:
+            yield oid, self.checks[oid], serial, True
+        elif oid in self.records and self.records[oid][1] != serial:
+            yield oid, self.records[oid][1], serial, False
+
+    def part_has_voted(self, client, part, round):
+        part.asked = False
+        if self.state != VOTING and self.state != OPEN or self.error is not None:
+            return
+        if round < part.round:
+            # It was answered before the storage knew that this transaction gave way.
+            if self.state == VOTING:
+                part.vote(client)
+            return
+        part.voted = True
+        if self.state == VOTING and all(part.voted for part in self.parts.values()):
+            self.state = VOTED
+            client.succeed(self.operation, [])
+
+    def met_conflicts(self, client, part, conflicts):
+        part.conflicts.update(conflicts)
+        if self.state == VOTING:
+            told = self.take_conflicts()
+            if told:
+                self.state = OPEN
+                client.succeed(self.operation, told)
+
+    def give_way(self, client, part):
+        part.round += 1
+        part.conflicts.clear()
+        part.voted = False
+        client.send(part.peer, GaveWay(self.ttid, part.round))
+        if self.state == VOTING:
+            part.vote(client)
+
+    # -- how it may end without finish ----------------------------------------------------
+    def fail(self, client, error):
+        if self.error is None and self.state not in (FINISHING, ENDED):
+            self.error = error
+            operation, self.operation = self.operation, None
+            if operation is not None:
+                client.fail(operation, error)
+
+    def storage_found(self, client, storage):
+        part = self.parts.get(storage)
+        if part is not None and part.peer is None and self.error is None:
+            if self.state == VOTING:
+                part.vote(client)
+            elif part.size >= limits.STORE_BATCH:
+                part.flush(client)
+
+    def storage_lost(self, client, storage, reason):
+        part = self.parts.get(storage)
+        if part is not None and part.peer is not None:
+            self.fail(client, TransactionFailed('the connection to %s was lost: %s'
+                                                % (storage, reason)))
+
+    def abort(self, client):
+        self.state = ENDED
+        for part in self.parts.values():
+            if part.peer is not None:
+                link = client.storages.get(part.storage)
+                if link is not None and link.peer is part.peer:
+                    client.send(part.peer, Abort((self.ttid,)))
+                else:
+                    # It may have voted, and keeps that until it is told.
+                    client.orphans.setdefault(part.storage, []).append(self.ttid)
+
+
+@handles(Store.Answer, sender=NodeKind.STORAGE)
+def stored(client, peer, answer, batch):
+    part = batch.part
+    part.unacked -= batch.size
+    transaction = part.transaction
+    operation = transaction.operation
+    if operation is not None and transaction.state == OPEN and not transaction.window_is_full():
+        client.succeed(operation, None)
+
+
+@handles(Vote.Answer, sender=NodeKind.STORAGE)
+def voted(client, peer, answer, part):
+    part.transaction.part_has_voted(client, part, answer.round)
+
+
+@handles(Conflict, sender=NodeKind.STORAGE)
+def conflicted(client, peer, packet, request_id):
+    transaction, part = client.part_of(packet.ttid, peer)
+    if part is not None and packet.round >= part.round:
+        transaction.met_conflicts(client, part, packet.conflicts)
+
+
+@handles(GiveWay, sender=NodeKind.STORAGE)
+def asked_to_give_way(client, peer, packet, request_id):
+    transaction, part = client.part_of(packet.ttid, peer)
+    if part is not None and transaction.state in (OPEN, VOTING):
+        transaction.give_way(client, part)

@@ -1,0 +1,97 @@
+"""Many transactions that exist already, with their tids, committed as one."""
+from .commit import ENDED, FINISHING
+from .exception import NEOStorageError, TransactionFailed
+from .finish import Finishing
+from .operation import Operation
+
+
+class Import(Operation):
+    """Result: the last tid.  Several may be under way: they are finished one after another, in
+    the order in which they were begun; after one has failed, all that follow do.  So what is
+    there can be told by the last tid."""
+
+    __slots__ = 'batch', 'transaction', 'voted'
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+        self.transaction = None
+        self.voted = False
+
+    def resume(self, client):
+        if client.can_begin():
+            transaction = self.transaction = client.new_transaction()
+            transaction.importing = self
+            self._store(client)
+            self.batch = None
+            transaction.vote(client, internal=True)
+        else:
+            client.stall(self)
+
+    def _store(self, client):
+        transaction = self.transaction
+        imports = []
+        for tid, status, user, description, extension, records in self.batch:
+            oids = sorted({record[0] for record in records})
+            transaction.set_metadata((status, user, description, extension), tid, oids)
+            imports.append((tid, tuple(oids)))
+            for record in records:
+                data = record[5]
+                transaction.route(client, record[0], record, None, len(data) + 64 if data else 64)
+        transaction.imports = tuple(imports)
+
+    def progress(self, client, operation):
+        """The vote or the finish of its transaction has ended."""
+        transaction = self.transaction
+        if operation.error is None and transaction.state < FINISHING and operation.result:
+            operation.error = NEOStorageError('imported records conflict: %r' % operation.result)
+        if operation.error is not None:
+            self._failed(client, operation.error)
+        elif transaction.state == ENDED:
+            client.imports.remove(self)
+            client.succeed(self, operation.result)
+            finish_imports(client)
+        else:
+            self.voted = True
+            finish_imports(client)
+
+    def _failed(self, client, error):
+        following = client.imports[client.imports.index(self):] if self in client.imports else []
+        for other in following:
+            client.imports.remove(other)
+        if self.transaction.state < FINISHING:
+            client.abort(self.transaction)
+        client.fail(self, error)
+        after = TransactionFailed('an import before this one has failed')
+        for other in following[1:]:
+            if other.transaction is not None:
+                client.abort(other.transaction)
+            client.fail(other, after)
+
+    def expired(self, client):
+        if self.transaction is None:
+            client.imports.remove(self)
+            super().expired(client)
+        else:
+            self.deadline = None        # its vote and its finish have their own limits
+
+
+def finish_imports(client):
+    """Finish the first one, if it has been voted."""
+    if client.imports and client.imports[0].voted:
+        transaction = client.imports[0].transaction
+        if transaction.state < FINISHING and transaction.error is None:
+            client.start_finish(transaction, Finishing(transaction))
+
+
+def begin(client, batch):
+    last = 0
+    for tid, *_ in batch:
+        if tid <= last:
+            raise ValueError('transactions to import must have increasing tids')
+        last = tid
+    importing = Import(batch)
+    client.imports.append(importing)
+    return client.attempt(importing)
+
+
