@@ -14,11 +14,16 @@ ZERO = 0                        # the root object; and "before any transaction" 
 
 
 class Type:
-    """A named check of one value; `expression` uses `{0}` for the value."""
+    """A named check of one value; `expression` uses `{0}` for the value.
 
-    def __init__(self, name, expression):
+    `kind` and `detail` say the same to tools: 'int' and its maximum, 'bytes' or 'str' and the
+    longest, 'Optional' or 'List' and the type of what is in it."""
+
+    def __init__(self, name, expression, kind=None, detail=None):
         self.name = name
         self.expression = expression
+        self.kind = kind
+        self.detail = detail
 
     def check(self, value):
         return self.expression.format(value)
@@ -28,11 +33,12 @@ class Type:
 
 
 def _integer(name, maximum):
-    return Type(name, '(type({0}) is int and 0 <= {0} <= %d)' % maximum)
+    return Type(name, '(type({0}) is int and 0 <= {0} <= %d)' % maximum, 'int', maximum)
 
 
 def _sized(name, kind, maximum):
-    return Type(name, '(type({0}) is %s and len({0}) <= %d)' % (kind, maximum))
+    return Type(name, '(type({0}) is %s and len({0}) <= %d)' % (kind, maximum),
+                kind, maximum)
 
 
 Oid = _integer('Oid', MAX_ID)
@@ -54,14 +60,16 @@ Metadata = _sized('Metadata', 'bytes', limits.MAX_METADATA)
 
 
 def Optional(inner):
-    return Type('Optional(%s)' % inner, '({0} is None or %s)' % inner.expression)
+    return Type('Optional(%s)' % inner, '({0} is None or %s)' % inner.expression,
+                'Optional', inner)
 
 
 def List(inner):
     """A sequence of values of one type."""
     item = inner.expression.replace('{0}', '{0}_')
     # One comprehension per level; the level shows in the name, which grows with each.
-    return Type('List(%s)' % inner, '(type({0}) is tuple and all([%s for {0}_ in {0}]))' % item)
+    return Type('List(%s)' % inner, '(type({0}) is tuple and all([%s for {0}_ in {0}]))' % item,
+                'List', inner)
 
 
 class Tuple(Type):

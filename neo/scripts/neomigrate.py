@@ -1,0 +1,177 @@
+"""neomigrate: copy a database into a NEO cluster, or out of it, with its whole history."""
+import argparse
+import logging
+import os
+import signal
+import sys
+
+from transaction.interfaces import TransientError
+from zc.lockfile import LockError
+from ZODB.POSException import POSError
+
+from .. import __version__
+from ..cluster.addresses import parse_list
+from .migration import Interrupted, Migration
+from .options import Parser
+from .progress import Progress
+from .sides import FileSide, MigrationError, NewFileSide, StorageSide
+
+INTERRUPTED = 130       # exit status, as of a program that SIGINT has ended
+EXAMPLE = """\
+One side is the path of a FileStorage, or a URI (zconfig:…, or any other one if zodburi is
+installed); the other one the masters of a NEO cluster:
+
+  neomigrate -s Data.fs -d 127.0.0.1:10000 -c test
+  neomigrate -s 127.0.0.1:10000 -d Copy.fs -c test
+
+It may be interrupted: the same command goes on where it was, after comparing what is there."""
+
+
+def arguments(given=None):
+    parser = Parser(prog='neomigrate', description=__doc__.split(': ')[1].capitalize(),
+                    epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    allow_abbrev=False)
+    parser.add_argument('-s', '--source', required=True, metavar='SOURCE', help='read, never changed')
+    parser.add_argument('-d', '--destination', required=True, metavar='DESTINATION')
+    parser.add_argument('-c', '--cluster', required=True, metavar='NAME', help='name of the cluster')
+    parser.add_argument('--quick', action='store_true', help='compare only the last transactions'
+                        ' of a destination that is not empty')
+    parser.add_argument('--verify', action='store_true', help='compare everything at the end')
+    parser.add_argument('--compress', metavar='HOW', default=None,
+                        help='as for Storage: yes, zlib[=LEVEL], zstd[=LEVEL] (default: no)')
+    parser.add_argument('-l', '--logfile', metavar='FILE', help='log to this file')
+    parser.add_argument('-v', '--verbose', action='store_true', help='log more')
+    parser.add_argument('--version', action='version', version='%(prog)s ' + __version__)
+    return parser.parse_args(given)
+
+
+def is_uri(side):
+    return side.startswith('zconfig:') or '://' in side
+
+
+def is_cluster(side):
+    """A list of HOST:PORT that is not the name of a file."""
+    if is_uri(side) or os.path.exists(side):
+        return False
+    try:
+        return bool(parse_list(side))
+    except ValueError:
+        return False
+
+
+# -- the sides ------------------------------------------------------------------------------
+def open_cluster(masters, options, read_only):
+    from ..client.Storage import Storage
+    from .neoside import NEOSide
+    storage = Storage(master_nodes=masters, name=options.cluster, read_only=read_only,
+                      **({'compress': options.compress} if options.compress else {}))
+    return NEOSide('cluster %s' % options.cluster, storage)
+
+
+def open_uri(uri):
+    try:
+        from zodburi import resolve_uri
+    except ImportError:
+        if not uri.startswith('zconfig:'):
+            raise MigrationError('%s: zodburi is not installed (pip install zodburi)' % uri)
+        from ZODB.config import storageFromURL
+        return StorageSide(uri, storageFromURL(uri[len('zconfig:'):].removeprefix('//')))
+    factory, _ = resolve_uri(uri)
+    return StorageSide(uri, factory())
+
+
+def open_source(side, options):
+    if is_cluster(side):
+        return open_cluster(side, options, read_only=True)
+    return open_uri(side) if is_uri(side) else FileSide(side)
+
+
+def open_destination(side, options):
+    if is_cluster(side):
+        return open_cluster(side, options, read_only=False)
+    return open_uri(side) if is_uri(side) else NewFileSide(side)
+
+
+def check_sides(options):
+    clusters = is_cluster(options.source) + is_cluster(options.destination)
+    if clusters != 1:
+        raise MigrationError(
+            'two clusters are given: one side must be a FileStorage or a URI' if clusters
+            else 'neither %s nor %s is a list of masters (HOST:PORT …)' % (
+                options.source, options.destination))
+
+
+# -- the work -------------------------------------------------------------------------------
+class Stop:
+    """The first SIGINT or SIGTERM asks for an end between two batches; the second one ends."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __call__(self):
+        return self.asked
+
+    def handle(self, signum, frame):
+        self.asked = True
+        signal.signal(signum, signal.SIG_DFL)
+
+
+def migrate(options, progress, stop):
+    check_sides(options)
+    source = open_source(options.source, options)
+    try:
+        source.check()
+        destination = open_destination(options.destination, options)
+        try:
+            run(Migration(source, destination, progress, stop), options)
+        finally:
+            destination.close()
+    finally:
+        source.close()
+
+
+def run(migration, options):
+    try:
+        migration.run(options.quick)
+        if options.verify:
+            migration.verify()
+    except Interrupted:
+        raise MigrationError(
+            'interrupted. Everything up to transaction %#x is in %s: the same command goes on from'
+            ' there' % (migration.last, migration.destination.name) if migration.last
+            else 'interrupted before anything was copied')
+    if migration.last:
+        print('%s has all %d transactions of %s, up to %#x' % (
+            migration.destination.name, migration.total, migration.source.name, migration.last))
+    else:
+        print('%s is empty: there was nothing to copy' % migration.source.name)
+
+
+def main(given=None):
+    options = arguments(given)
+    logging.basicConfig(
+        filename=options.logfile, level=logging.INFO if options.verbose else logging.WARNING,
+        format='%(asctime)s %(levelname)s %(name)s: %(message)s')
+    progress, stop = Progress(sys.stderr), Stop()
+    for signum in signal.SIGINT, signal.SIGTERM:
+        signal.signal(signum, stop.handle)
+    try:
+        migrate(options, progress, stop)
+        return 0
+    except (MigrationError, POSError, TransientError, LockError, OSError, ValueError) as e:
+        progress.clear()
+        print('neomigrate: %s' % reason(e), file=sys.stderr)
+        return INTERRUPTED if stop.asked else 1
+
+
+def reason(error):
+    """One line."""
+    if isinstance(error, OSError) and error.filename:
+        return '%s: %s' % (error.filename, error.strerror)
+    if isinstance(error, LockError):
+        return 'the destination is in use: %s' % error
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+if __name__ == '__main__':
+    sys.exit(main())
