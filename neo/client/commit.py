@@ -80,10 +80,19 @@ class Part:
         elif self.size or not self.voted:
             peer = self.reach(client)
             if peer is not None:
-                self.asked, self.voted = True, False
+                if self.voted:
+                    # What is resolved now has to take the place of what it voted.
+                    self.give_way(client)
+                self.asked = True
                 client.ask(peer, Vote(
                     self.transaction.ttid, *self.take(), tuple(sorted(self.oids)),
                     tuple(self.metadata), len(self.transaction.parts) == 1), self)
+
+    def give_way(self, client):
+        self.round += 1
+        self.conflicts.clear()
+        self.voted = False
+        client.send(self.peer, GaveWay(self.transaction.ttid, self.round))
 
     # -- as the context of its Vote -------------------------------------------------------
     def refused(self, client, peer, error):
@@ -268,10 +277,7 @@ class Transaction:
                 client.succeed(self.operation, told)
 
     def give_way(self, client, part):
-        part.round += 1
-        part.conflicts.clear()
-        part.voted = False
-        client.send(part.peer, GaveWay(self.ttid, part.round))
+        part.give_way(client)
         if self.state == VOTING:
             part.vote(client)
 
@@ -282,6 +288,12 @@ class Transaction:
             operation, self.operation = self.operation, None
             if operation is not None:
                 client.fail(operation, error)
+
+    def primary_lost(self, client, error):
+        self.fail(client, error)
+        if self.state < FINISHING:
+            # The primary sees to it that storages forget all of a client that is gone.
+            self.parts.clear()
 
     def storage_found(self, client, storage):
         part = self.parts.get(storage)

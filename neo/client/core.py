@@ -105,7 +105,7 @@ class Client(Node):
         self.orphans.clear()
         error = TransactionFailed('the primary was lost: %s' % reason)
         for transaction in list(self.transactions.values()):
-            transaction.fail(self, error)
+            transaction.primary_lost(self, error)
 
     def storage_found(self, link):
         orphans = self.orphans.pop(link.id, None)
