@@ -1,0 +1,176 @@
+"""The storage: its connections, and in which phase it is."""
+import logging
+
+from ..cluster.node import Node, handler_table
+from ..protocol import limits
+from ..protocol.packets import ClientIsSilent, Identify
+from ..protocol.types import ClusterState, NodeKind
+from . import reads, serve_clients, serve_master
+from .current import Space
+from .state import State
+from .transactions import Transactions
+
+# The names of its timers.
+CONNECT, COMMIT, LOCKS = 'connect', 'commit', 'locks'
+
+
+class Storage(Node):
+    """Keeps what its primary tells it to, in `engine`, and serves the clients it announces.
+
+    Raises EngineError if the database is not one of this cluster.  The phase is RUNNING while it
+    serves clients, else RECOVERING.
+    """
+
+    kind = NodeKind.STORAGE
+
+    def __init__(self, rnd, engine, cluster, masters, address, name=''):
+        super().__init__(rnd)
+        self.engine = engine
+        self.state = State(engine, cluster, self.identity)
+        self.identity = self.state.identity
+        self.cluster, self.masters = cluster, masters
+        self.address, self.name = address, name
+        self.phase = ClusterState.RECOVERING
+        self.id = self.state.id         # as the primary calls it
+        self.master = None              # Peer, once it has accepted this storage
+        self.term = None                # promised on this connection to the master
+        self.session = 0                # number of this joining
+        self.table = None               # PartitionTable in force
+        self.partitions = self.state.partitions
+        self.readable = frozenset()     # rows with a readable cell here
+        self.space = Space(engine)
+        self.transactions = Transactions(engine)
+        self.clients = {}               # id -> Client: those announced
+        self.last_announced = 0         # number of the last client announced in this term
+        # Clients not announced yet: connection -> (Peer, Identify, request id).
+        self.waiting = {}
+        # Reads that wait for a transaction: ttid -> [(Peer, packet, request id)].
+        self.parked = {}
+        self._delay = limits.RECONNECT_DELAY
+        self._trouble = None            # what was logged last about the way to the master
+        self._commit_set = self._locks_set = False      # timers
+
+    # -- the connection to the master -------------------------------------------------------
+    def starting(self):
+        self.log('storage %s of cluster %s on %s:%d', self.id or '(new)', self.cluster,
+                 *self.address)
+        if self.engine.changed:
+            self.lazily()
+        self.connect(self.masters[0])
+
+    def connected(self, peer):
+        peer.kind = NodeKind.MASTER
+        state = self.state
+        self.ask(peer, Identify(
+            NodeKind.STORAGE, state.id, self.identity, self.cluster, state.cluster_id,
+            state.history, state.term, self.name, self.address, float(self.now)))
+
+    def connect_failed(self, address, reason):
+        self.try_again('no connection to the master at %s:%d: %s' % (*address, reason))
+
+    def joined(self, peer, id, session):
+        self.master, self.id, self.session = peer, id, session
+        self._delay = limits.RECONNECT_DELAY
+        self._trouble = None
+        self.log('joined %s as %s', peer.id, id)
+
+    def try_again(self, trouble):
+        """Connect again after a while, with one line in the log until the trouble is another."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.log('%s; trying again', trouble, level=logging.WARNING)
+        self.set_timer(CONNECT, self.now + self._delay)
+        self._delay = min(self._delay * 2, limits.RECONNECT_DELAY_MAX)
+
+    def give_up(self, reason):
+        self.log('%s', reason, level=logging.ERROR)
+        self.exit(1, reason)
+
+    def lost(self, peer, reason):
+        self.waiting.pop(peer.connection, None)
+        if peer.kind == NodeKind.MASTER:
+            if peer is self.master:
+                self.master = self.term = None
+                self.stop_serving('the master is lost')
+            self.try_again('the connection to the master was lost: %s' % reason)
+        elif peer.kind == NodeKind.CLIENT:
+            serve_clients.disconnected(self, peer)
+
+    # -- phases -------------------------------------------------------------------------------
+    def use_table(self, table):
+        """`table` is in force."""
+        self.table, self.partitions = table, table.partitions
+        self.readable = frozenset(
+            row for row, storages in enumerate(table.readable) if self.id in storages)
+
+    def stop_serving(self, reason):
+        """Close all clients, and keep only what was voted or locked."""
+        if self.phase == ClusterState.RUNNING:
+            self.log('not serving any more: %s', reason)
+        self.phase = ClusterState.RECOVERING
+        for client in self.clients.values():
+            if client.peer is not None:
+                self.close(client.peer)
+        self.clients = {}
+        self.last_announced = 0
+        self.parked = {}
+        self.transactions.reset()
+        if self.engine.changed:
+            self.lazily()
+
+    def stop(self):
+        """A clean end of this process: commit what nobody has waited for."""
+        if self.engine.changed:
+            self.durable()
+
+    # -- clients ------------------------------------------------------------------------------
+    def identify(self, peer, packet, request_id):
+        serve_clients.identify(self, peer, packet, request_id)
+
+    def waits(self, peer):
+        return peer.connection in self.waiting
+
+    def watch_locks(self):
+        """See to it that clients who block others don't do so for good."""
+        if not self._locks_set:
+            self._locks_set = True
+            self.set_timer(LOCKS, self.now + limits.LOCK_PATIENCE / 4)
+
+    def _report_silent(self):
+        for txn in self.transactions.locks.wanted():
+            waits = txn.waiting and txn.asked != txn.round
+            if txn.tid is not None or waits:
+                txn.blocks_since = None         # it waits itself, rightly
+            elif txn.blocks_since is None:
+                txn.blocks_since = self.now
+            elif self.now - max(txn.heard, txn.blocks_since) >= limits.LOCK_PATIENCE:
+                client = txn.client
+                if not client.reported and self.master is not None:
+                    client.reported = True
+                    self.log('%s blocks others and says nothing', client.id)
+                    self.send(self.master, ClientIsSilent(client.id))
+
+    # -- timers and durability ------------------------------------------------------------------
+    def lazily(self):
+        """The engine was changed, and nobody waits for that to be durable."""
+        if not self._commit_set:
+            self._commit_set = True
+            self.set_timer(COMMIT, self.now + limits.LAZY_COMMIT)
+
+    def commit(self):
+        self.engine.commit()
+
+    def timer(self, name):
+        if name == CONNECT:
+            self.connect(self.masters[0])
+        elif name == COMMIT:
+            self._commit_set = False
+            if self.engine.changed:
+                self.durable()
+        elif name == LOCKS:
+            self._locks_set = False
+            if self.transactions.locks.contended:
+                self._report_silent()
+                self.watch_locks()
+
+    handlers = handler_table(reads, serve_clients, serve_master)

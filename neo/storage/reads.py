@@ -1,0 +1,94 @@
+"""What a storage lets clients read: never something of which others may not know yet."""
+from ..cluster.node import Refused, handles
+from ..protocol import limits
+from ..protocol.checksum import checksum
+from ..protocol.packets import ListRecords, ListTransactions, Load, Measure, ObjectHistory
+from ..protocol.types import ClusterState, ErrorCode, NodeKind
+from .serve_clients import park
+
+CLIENT = NodeKind.CLIENT
+RUNNING = ClusterState.RUNNING
+
+
+def not_here(node, row):
+    return Refused(ErrorCode.NOT_HERE, '%s has no readable cell of row %d' % (node.id, row))
+
+
+def must_wait(node, peer, packet, request_id):
+    """Check that the object of a read is here; true if the read was parked."""
+    row = packet.oid % node.partitions
+    if row not in node.readable:
+        raise not_here(node, row)
+    transactions = node.transactions
+    if transactions.locked:
+        ttid = transactions.locked_object(packet.oid, packet.before)
+        if ttid is not None:
+            park(node, peer, packet, request_id, ttid)
+            return True
+    return False
+
+
+@handles(Load, sender=CLIENT, phase=RUNNING)
+def load(node, peer, packet, request_id):
+    if must_wait(node, peer, packet, request_id):
+        return
+    oid = packet.oid
+    found = node.engine.load(oid, packet.before)
+    if found is None:
+        if node.engine.current(oid) is None:
+            raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % oid)
+        raise Refused(ErrorCode.NO_REVISION, 'object %#x has no revision before %#x'
+                      % (oid, packet.before))
+    tid, next_tid, compression, sum, data, data_tid = found
+    if data is None:
+        raise Refused(ErrorCode.NO_OBJECT if next_tid is None else ErrorCode.NO_REVISION,
+                      'object %#x was deleted at %#x' % (oid, tid))
+    if checksum(data) != sum:
+        raise Refused(ErrorCode.BROKEN_DATA, 'object %#x is broken on %s at %#x'
+                      % (oid, node.id, tid))
+    node.answer(peer, request_id, Load.Answer(
+        oid, tid, next_tid, compression, sum, data, data_tid))
+
+
+@handles(ObjectHistory, sender=CLIENT, phase=RUNNING)
+def object_history(node, peer, packet, request_id):
+    if must_wait(node, peer, packet, request_id):
+        return
+    revisions = node.engine.history(packet.oid, packet.before,
+                                    min(packet.limit, limits.CHUNK_ROWS))
+    if not revisions and node.engine.current(packet.oid) is None:
+        raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % packet.oid)
+    node.answer(peer, request_id, ObjectHistory.Answer(packet.oid, revisions))
+
+
+def range_must_wait(node, peer, packet, request_id):
+    """The same for a range of tids."""
+    for row in packet.rows:
+        if row not in node.readable:
+            raise not_here(node, row)
+    ttid = node.transactions.locked_below(packet.stop)
+    if ttid is None:
+        return False
+    park(node, peer, packet, request_id, ttid)
+    return True
+
+
+@handles(ListTransactions, sender=CLIENT, phase=RUNNING)
+def list_transactions(node, peer, packet, request_id):
+    if not range_must_wait(node, peer, packet, request_id):
+        node.answer(peer, request_id, ListTransactions.Answer(*node.engine.transactions(
+            packet.start, packet.stop, node.partitions, packet.rows, limits.CHUNK_ROWS,
+            limits.CHUNK)))
+
+
+@handles(ListRecords, sender=CLIENT, phase=RUNNING)
+def list_records(node, peer, packet, request_id):
+    if not range_must_wait(node, peer, packet, request_id):
+        node.answer(peer, request_id, ListRecords.Answer(*node.engine.records(
+            packet.start, packet.after_oid, packet.stop, node.partitions, packet.rows,
+            limits.CHUNK_ROWS, limits.CHUNK)))
+
+
+@handles(Measure, sender=CLIENT, phase=RUNNING)
+def measure(node, peer, packet, request_id):
+    node.answer(peer, request_id, Measure.Answer(*node.engine.measure()))

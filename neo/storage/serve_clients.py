@@ -1,0 +1,252 @@
+"""What a storage does for clients: who may come, and their transactions."""
+from ..cluster.ids import term_of
+from ..cluster.node import Refused, handles
+from ..protocol import limits
+from ..protocol.codec import ProtocolError
+from ..protocol.packets import Abort, Conflict, GaveWay, GiveWay, Identify, Store, Vote
+from ..protocol.types import ClusterState, ErrorCode, NodeKind
+from .transactions import RECORD_OVERHEAD
+
+CLIENT = NodeKind.CLIENT
+RUNNING = ClusterState.RUNNING
+
+
+class Client:
+    """A client that the primary has announced; the `data` of its Peer."""
+
+    __slots__ = 'id', 'peer', 'transactions', 'parked', 'reported'
+
+    def __init__(self, id):
+        self.id = id
+        self.peer = None            # while it is connected
+        self.transactions = {}      # ttid -> Transaction
+        self.parked = 0             # reads that wait
+        self.reported = False       # as silent, to the primary
+
+
+def number(id):
+    return int(id[1:])
+
+
+# -- who may come ---------------------------------------------------------------------------
+def identify(node, peer, packet, request_id):
+    if packet.kind != CLIENT:
+        raise Refused(ErrorCode.REFUSED, 'a storage serves clients only')
+    if packet.cluster != node.cluster or (
+            node.state.cluster_id is not None and packet.cluster_id != node.state.cluster_id):
+        raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is a storage of another cluster')
+    if packet.id is None or packet.id[0] != 'C':
+        raise Refused(ErrorCode.REFUSED, 'a client gets its id from the primary first')
+    if not admit(node, peer, packet, request_id):
+        node.waiting[peer.connection] = peer, packet, request_id
+
+
+def admit(node, peer, packet, request_id):
+    """Accept a client which has been announced, refuse one that is gone; False: not known yet."""
+    if packet.term < node.state.term:
+        raise Refused(ErrorCode.NOT_READY, 'term %d is over' % packet.term)
+    if node.phase != RUNNING or packet.term > node.state.term:
+        return False
+    client = node.clients.get(packet.id)
+    if client is None:
+        # Numbers grow within a term, and are announced in that order.
+        if number(packet.id) <= node.last_announced:
+            raise Refused(ErrorCode.NOT_READY, '%s is gone' % packet.id)
+        return False
+    if client.peer is not None:
+        # It has lost its former connection, and this node has not heard of that yet.
+        former = client.peer
+        node.close(former)
+        disconnected(node, former)
+    client.peer, peer.data = peer, client
+    state = node.state
+    node.accept(peer, CLIENT, client.id)
+    node.answer(peer, request_id, Identify.Answer(
+        node.id, client.id, state.cluster_id, state.history, node.term, node.session, 0,
+        state.partitions))
+    return True
+
+
+def admit_waiting(node):
+    """Who was not announced before may be now, or be late."""
+    for connection, (peer, packet, request_id) in list(node.waiting.items()):
+        try:
+            admitted = admit(node, peer, packet, request_id)
+        except Refused as refusal:
+            node.refuse(peer, request_id, refusal.error, str(refusal))
+            admitted = True
+        if admitted:
+            node.waiting.pop(connection, None)
+
+
+def announced(node, id):
+    if id not in node.clients and number(id) > node.last_announced:
+        node.clients[id] = Client(id)
+        node.last_announced = number(id)
+
+
+def removed(node, id):
+    """It is gone for good: nothing of it stays but what is locked."""
+    node.last_announced = max(node.last_announced, number(id))
+    client = node.clients.pop(id, None)
+    if client is None:
+        return
+    if client.peer is not None:
+        peer = client.peer
+        node.close(peer)
+        drop_parked(node, peer)
+        client.peer = None
+    forget(node, [txn for txn in client.transactions.values() if txn.tid is None])
+
+
+def disconnected(node, peer):
+    """What it voted is kept until it says more, or is gone."""
+    client = peer.data
+    client.peer = None
+    drop_parked(node, peer)
+    forget(node, [txn for txn in client.transactions.values() if not txn.voted])
+    tell(node)
+
+
+def forget(node, transactions):
+    for txn in transactions:
+        if node.transactions.forget(txn):
+            node.lazily()
+
+
+# -- reads that wait ------------------------------------------------------------------------
+def park(node, peer, packet, request_id, ttid):
+    """Serve this again when transaction `ttid` is unlocked."""
+    if peer.data.parked >= limits.MAX_PARKED:
+        raise Refused(ErrorCode.NOT_READY, 'too many requests wait')
+    peer.data.parked += 1
+    node.parked.setdefault(ttid, []).append((peer, packet, request_id))
+
+
+def unpark(node, ttid):
+    for peer, packet, request_id in node.parked.pop(ttid, ()):
+        peer.data.parked -= 1
+        try:
+            node.handlers[packet.code, CLIENT, RUNNING](node, peer, packet, request_id)
+        except Refused as refusal:
+            node.refuse(peer, request_id, refusal.error, str(refusal))
+
+
+def drop_parked(node, peer):
+    for ttid, parked in list(node.parked.items()):
+        node.parked[ttid] = kept = [request for request in parked if request[0] is not peer]
+        if not kept:
+            del node.parked[ttid]
+    peer.data.parked = 0
+
+
+# -- transactions -----------------------------------------------------------------------------
+def find(node, peer, ttid):
+    """The open transaction, None if it is not known; a client can't touch those of others."""
+    txn = node.transactions.by_ttid.get(ttid)
+    if txn is not None:
+        if txn.client is not peer.data:
+            raise ProtocolError('transaction %#x is of another client' % ttid)
+        if txn.tid is not None:
+            raise ProtocolError('transaction %#x is being finished' % ttid)
+    return txn
+
+
+def check_store(node, peer, packet):
+    """Raises Refused or ProtocolError; returns the open transaction or None."""
+    ttid = packet.ttid
+    txn = find(node, peer, ttid)
+    if txn is None:
+        if term_of(ttid) != node.term:
+            raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x is of another term' % ttid)
+    elif txn.voted:
+        raise Refused(ErrorCode.REFUSED, 'transaction %#x was voted' % ttid)
+    size = 0
+    for record in packet.records:
+        size += RECORD_OVERHEAD
+        if record[5]:
+            size += len(record[5])
+    if size and not node.space.take(size, node.now):
+        raise Refused(ErrorCode.FULL, '%s has no space left' % node.id)
+    return txn
+
+
+def keep(node, peer, packet, txn):
+    """Take part in what was checked; returns its transaction."""
+    transactions = node.transactions
+    if txn is None:
+        txn = transactions.begin(packet.ttid, peer.data)
+    txn.heard = node.now
+    if transactions.store(txn, packet.records, packet.checks):
+        node.lazily()
+    return txn
+
+
+@handles(Store, sender=CLIENT, phase=RUNNING)
+def store(node, peer, packet, request_id):
+    keep(node, peer, packet, check_store(node, peer, packet))
+    node.answer(peer, request_id, Store.Answer(packet.ttid))
+    tell(node)
+
+
+@handles(Vote, sender=CLIENT, phase=RUNNING)
+def vote(node, peer, packet, request_id):
+    txn = check_store(node, peer, packet)
+    if txn is not None and txn.vote is not None:
+        raise ProtocolError('transaction %#x is being voted already' % packet.ttid)
+    held = {record[0] for record in packet.records}
+    if txn is not None:
+        held.update(txn.writes)
+    if not held.issuperset(packet.oids):
+        raise Refused(ErrorCode.UNKNOWN_TTID, 'not all of transaction %#x is here' % packet.ttid)
+    txn = keep(node, peer, packet, txn)
+    node.transactions.vote(txn, request_id, packet.transactions, packet.alone)
+    tell(node)
+
+
+@handles(GaveWay, sender=CLIENT, phase=RUNNING)
+def gave_way(node, peer, packet, request_id):
+    txn = find(node, peer, packet.ttid)
+    if txn is None:
+        return
+    if packet.round <= txn.round:
+        raise ProtocolError('round %d after %d' % (packet.round, txn.round))
+    txn.heard = node.now
+    node.transactions.give_way(txn, packet.round)
+    tell(node)
+
+
+@handles(Abort, sender=CLIENT, phase=RUNNING)
+def abort(node, peer, packet, request_id):
+    ended = [txn for txn in [find(node, peer, ttid) for ttid in dict.fromkeys(packet.ttids)]
+             if txn is not None]
+    for txn in ended:
+        if txn.vote is not None:
+            node.refuse(peer, txn.vote, ErrorCode.UNKNOWN_TTID, 'aborted')
+            txn.vote = None
+    forget(node, ended)
+    tell(node)
+
+
+def tell(node):
+    """Send to clients what became of locks, conflicts and votes."""
+    transactions = node.transactions
+    if transactions.locks.contended:
+        node.watch_locks()
+    if transactions.in_the_way:
+        asked, transactions.in_the_way = transactions.in_the_way, []
+        for txn in asked:
+            if txn.client.peer is not None:
+                node.send(txn.client.peer, GiveWay(txn.ttid))
+    if transactions.conflicts:
+        conflicts, transactions.conflicts = transactions.conflicts, {}
+        for txn, found in conflicts.items():
+            if txn.client.peer is not None:
+                node.send(txn.client.peer, Conflict(txn.ttid, txn.round, found))
+    if transactions.votes:
+        votes, transactions.votes = transactions.votes, []
+        for txn, request_id in votes:
+            if not txn.alone:
+                node.durable()
+            if txn.client.peer is not None:
+                node.answer(txn.client.peer, request_id, Vote.Answer(txn.ttid, txn.round))

@@ -1,0 +1,203 @@
+"""What a storage does for its primary: obey a term, keep tables, settle, lock and unlock."""
+from ..cluster.ids import LETTERS
+from ..cluster.node import Refused, handles
+from ..cluster.partition_table import PartitionTable
+from ..protocol.codec import ProtocolError
+from ..protocol.packets import (ClusterStateChanged, Error, Identify, Lock, NodesChanged,
+                                RequestTerm, ReserveOids, Settle, TableChanged, TableInForce,
+                                Unlock, WhatBecameOf, WriteTable)
+from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from . import serve_clients
+
+MASTER = NodeKind.MASTER
+RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
+FATAL = ErrorCode.ANOTHER_CLUSTER, ErrorCode.REFUSED, ErrorCode.VERSION
+
+
+# -- joining --------------------------------------------------------------------------------
+@handles(Identify.Answer, sender=MASTER)
+def joined(node, peer, answer, context):
+    state = node.state
+    if None not in (state.cluster_id, answer.cluster_id) and state.cluster_id != answer.cluster_id:
+        node.give_up('the database belongs to another cluster %s than that of the master'
+                     % node.cluster)
+        return
+    node.accept(peer, MASTER, answer.id)
+    node.joined(peer, answer.your_id, answer.session)
+
+
+@handles(Error, sender=MASTER)
+def not_joined(node, peer, error, context):
+    if error.error in FATAL:
+        node.give_up('the master refuses this storage: %s' % error.message)
+    else:
+        node.close(peer)
+        node.try_again('the master is not ready: %s' % error.message)
+
+
+# -- recovery -------------------------------------------------------------------------------
+def obeyed(node):
+    """Only to be called by who has been promised the highest term."""
+    if node.term is None:
+        raise Refused(ErrorCode.REFUSED, 'no term was promised on this connection')
+
+
+@handles(RequestTerm, sender=MASTER)
+def request_term(node, peer, packet, request_id):
+    state = node.state
+    promised = state.term, state.candidate
+    granted = packet.term > state.term or (packet.term, packet.candidate) == promised
+    if granted:
+        node.stop_serving('term %d begins' % packet.term)
+        state.put(term=packet.term, candidate=packet.candidate)
+        node.term = packet.term
+        node.log('%s recovers the cluster, in term %d', peer, packet.term)
+        serve_clients.admit_waiting(node)
+    else:
+        node.log('term %d is refused to %s: %d was promised to another master', packet.term, peer,
+                 state.term)
+    node.durable()
+    engine = node.engine
+    node.answer(peer, request_id, RequestTerm.Answer(
+        granted, state.term, state.table, state.in_force, state.members, engine.last_tid(),
+        state.next_oid(), engine.unfinished(), float(node.now)))
+
+
+@handles(WriteTable, sender=MASTER)
+def write_table(node, peer, packet, request_id):
+    obeyed(node)
+    state, key = node.state, packet.table[:2]
+    if packet.table[0] != node.term:
+        raise Refused(ErrorCode.REFUSED, 'a table of term %d, while %d is promised'
+                      % (packet.table[0], node.term))
+    if state.table is not None:
+        if (state.cluster_id, state.history) != (packet.cluster_id, packet.history):
+            raise Refused(ErrorCode.ANOTHER_CLUSTER, 'the database belongs to another cluster')
+        if state.partitions != packet.partitions:
+            raise Refused(ErrorCode.REFUSED, 'the cluster has %d partitions, not %d'
+                          % (state.partitions, packet.partitions))
+        if tuple(state.table_key) > tuple(key):
+            raise Refused(ErrorCode.REFUSED, 'a later table is known')
+    if dict(packet.members).get(node.id, state.identity) != state.identity:
+        raise Refused(ErrorCode.REFUSED, '%s is the id of another storage' % node.id)
+    if len(packet.table[3]) != packet.partitions or not packet.partitions:
+        raise Refused(ErrorCode.REFUSED, 'a table of %d rows for %d partitions'
+                      % (len(packet.table[3]), packet.partitions))
+    state.put(cluster_id=packet.cluster_id, history=packet.history, id=node.id,
+              partitions=packet.partitions, table=packet.table, members=packet.members)
+    node.durable()
+    node.answer(peer, request_id, WriteTable.Answer(key))
+
+
+@handles(TableInForce, sender=MASTER)
+def table_in_force(node, peer, packet, request_id):
+    obeyed(node)
+    if packet.key == node.state.table_key:
+        node.state.put(in_force=packet.key)
+        node.lazily()
+        node.use_table(PartitionTable.unpack(node.state.table))
+
+
+@handles(TableChanged, sender=MASTER)
+def table_changed(node, peer, packet, request_id):
+    if node.term is None or node.state.table is None:
+        return                          # all is told again to who has written a table
+    if len(packet.table[3]) != node.state.partitions:
+        raise ProtocolError('a table of %d rows' % len(packet.table[3]))
+    node.use_table(PartitionTable.unpack(packet.table))
+
+
+@handles(Settle, sender=MASTER, phase=RECOVERING)
+def settle(node, peer, packet, request_id):
+    obeyed(node)
+    node.transactions.settle(dict(packet.finish))
+    mark = node.state.next_oid()
+    if mark > node.state.oid_mark:
+        node.state.put(oid_mark=mark)
+    node.durable()
+    node.answer(peer, request_id, Settle.Answer(node.engine.last_tid()))
+
+
+@handles(ReserveOids, sender=MASTER)
+def reserve_oids(node, peer, packet, request_id):
+    obeyed(node)
+    if packet.mark > node.state.oid_mark:
+        node.state.put(oid_mark=packet.mark)
+    node.durable()
+    node.answer(peer, request_id, ReserveOids.Answer(packet.mark))
+
+
+@handles(ClusterStateChanged, sender=MASTER)
+def cluster_state_changed(node, peer, packet, request_id):
+    if packet.state == ClusterState.STOPPING:
+        node.log('the cluster stops')
+        node.stop()
+        node.exit(0, 'the cluster has stopped')
+    elif packet.state == RUNNING:
+        obeyed(node)
+        if node.table is None:
+            raise ProtocolError('RUNNING without a table')
+        if node.phase != RUNNING:
+            node.phase = RUNNING
+            node.log('serving')
+            serve_clients.admit_waiting(node)
+    else:
+        node.stop_serving(packet.reason or 'the cluster does not run')
+
+
+@handles(NodesChanged, sender=MASTER)
+def nodes_changed(node, peer, packet, request_id):
+    if node.term is None:
+        return                          # they are announced again later
+    for id, kind, address, state, name in packet.nodes:
+        if kind == NodeKind.CLIENT and state == NodeState.RUNNING:
+            serve_clients.announced(node, id)
+    for id in packet.removed:
+        if id[0] == LETTERS[NodeKind.CLIENT]:
+            serve_clients.removed(node, id)
+    serve_clients.admit_waiting(node)
+    serve_clients.tell(node)
+
+
+# -- commits --------------------------------------------------------------------------------
+@handles(Lock, sender=MASTER, phase=RUNNING)
+def lock(node, peer, packet, request_id):
+    txn = node.transactions.by_ttid.get(packet.ttid)
+    if txn is None or not txn.voted:
+        raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x was not voted here' % packet.ttid)
+    if txn.tid is not None:
+        raise Refused(ErrorCode.REFUSED, 'transaction %#x is locked already' % packet.ttid)
+    node.transactions.lock(txn, packet.tid)
+    if txn.writes:
+        mark = max(txn.writes) + 1
+        if mark > node.state.oid_mark:
+            node.state.put(oid_mark=mark)
+    node.durable()
+    node.answer(peer, request_id, Lock.Answer(packet.ttid))
+
+
+@handles(Unlock, sender=MASTER)
+def unlock(node, peer, packet, request_id):
+    obeyed(node)
+    transactions, ttid = node.transactions, packet.ttid
+    txn = transactions.by_ttid.get(ttid)
+    if txn is not None:
+        if txn.tid is None:
+            raise ProtocolError('Unlock of transaction %#x, which is not locked' % ttid)
+        transactions.unlock(txn)
+        if not txn.alone:
+            node.lazily()
+        serve_clients.tell(node)
+    elif transactions.unlock_settled(ttid):
+        node.lazily()
+    # Else it was ended here before a crash of others: everybody is told.
+    if node.parked:
+        serve_clients.unpark(node, ttid)
+
+
+@handles(WhatBecameOf, sender=MASTER)
+def what_became_of(node, peer, packet, request_id):
+    obeyed(node)
+    txn = node.transactions.by_ttid.get(packet.ttid)
+    tid = txn.tid if txn is not None else node.engine.tid_of(packet.ttid)
+    node.answer(peer, request_id, WhatBecameOf.Answer(packet.ttid, tid))

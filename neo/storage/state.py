@@ -1,0 +1,63 @@
+"""What a storage remembers for life, as named values of its engine (design: ids, terms, tables)."""
+from .engine.interface import EngineError
+
+FORMAT = 1                      # of the named values; a higher one was written by a later version
+
+
+class State:
+    """The named values as attributes; `put` changes them.  They are durable with the next commit.
+
+    Nothing is written before a master has a claim to this database, so that one which was started
+    with a wrong cluster name by mistake stays new.
+    """
+
+    NAMES = {
+        'format': FORMAT,
+        'cluster': None,        # name of the cluster
+        'cluster_id': None,     # random, from the creation of the cluster
+        'history': None,        # changed when history is
+        'identity': None,       # of this storage, random, for life
+        'id': None,             # node id
+        'partitions': 0,
+        'term': 0,              # the highest promised …
+        'candidate': None,      # … to this master
+        'table': None,          # the newest sent, packed
+        'members': (),          # (node id, identity) of the storages, as sent with it
+        'in_force': None,       # key of the newest that was told to be in force
+        'oid_mark': 0,          # no oid below may be given again
+    }
+
+    def __init__(self, engine, cluster, identity):
+        self._engine = engine
+        for name, default in self.NAMES.items():
+            value = engine.get(name)
+            setattr(self, name, default if value is None else value)
+        if self.format > FORMAT:
+            raise EngineError('the database was written by a later version of NEO (format %d, this'
+                              ' version knows %d)' % (self.format, FORMAT))
+        if self.cluster not in (None, cluster):
+            raise EngineError('the database belongs to cluster %s, not to %s'
+                              % (self.cluster, cluster))
+        self.is_new = self.cluster is None
+        if self.is_new:
+            self.cluster, self.identity = cluster, identity
+
+    def put(self, **values):
+        """Change values; those of a new database are written for the first time."""
+        if self.is_new:
+            self.is_new = False
+            values = {'format': FORMAT, 'cluster': self.cluster, 'identity': self.identity,
+                      **values}
+        for name, value in values.items():
+            assert name in self.NAMES
+            self._engine.put(name, value)
+            setattr(self, name, value)
+
+    @property
+    def table_key(self):
+        """Key of the newest table, None before the first."""
+        return self.table and self.table[:2]
+
+    def next_oid(self):
+        """No oid below this may be given again, whatever the mark says."""
+        return max(self.oid_mark, self._engine.last_oid() + 1)
