@@ -1,12 +1,12 @@
 """What a storage asks of its database (design.md, section 2).
 
 An engine is synchronous and used by one thread.  Everything changes inside one transaction of the
-database, which `commit` ends; a crash before it undoes all since the last one.  Every call is bounded
-in rows and bytes by what it is given.  Oids and tids are integers; records and transactions are the tuples of
-neo.protocol.types (`Record`, `StoredRecord`, `Transaction`, `StoredTransaction`).
+database, which `commit` ends; a crash before it undoes all since the last one.  Every call is
+bounded in rows and bytes by what it is given.  Oids and tids are integers; records and transactions
+are the tuples of neo.protocol.types (`Record`, `StoredRecord`, `Transaction`, `StoredTransaction`).
 
-A transaction on its way is *pending* (its records), *voted* (with its metadata), *locked* (it has its tid
-and is in the history, and the others may not know yet), then *unlocked*.
+A transaction on its way is *pending* (its records), *voted* (with its metadata), *locked* (it has
+its tid and is in the history, and the others may not know yet), then *unlocked*.
 """
 from abc import ABC, abstractmethod
 
@@ -57,7 +57,8 @@ class Engine(ABC):
     @abstractmethod
     def lock(self, ttid, tid):
         """Move what was pended and voted into the history.  Records and metadata without an imposed
-        tid get `tid`.  `unfinished` tells (ttid, tid) from now on."""
+        tid get `tid`.  `unfinished` tells (ttid, tid) from now on.  Nothing happens if it is locked
+        so already; EngineError if it was not voted, or is locked with another tid."""
 
     @abstractmethod
     def unlock(self, ttid):
@@ -74,7 +75,8 @@ class Engine(ABC):
 
     @abstractmethod
     def unfinished(self):
-        """`[(ttid, tid or None)]`, sorted: what was voted and not locked, or locked and not unlocked."""
+        """`[(ttid, tid or None)]`, sorted: what was voted and not locked, or locked and not
+        unlocked."""
 
     @abstractmethod
     def drop_unvoted(self):
@@ -83,8 +85,10 @@ class Engine(ABC):
     # -- the history ----------------------------------------------------------------------
     @abstractmethod
     def load(self, oid, before):
-        """The last revision below `before`, as `(tid, next tid or None, compression, checksum, data,
-        data_tid)`, or None.  Data that are at another tid are found there; data None is a deletion."""
+        """The last revision below `before`, as `(tid, next tid or None, compression, checksum,
+        data, data_tid)`, or None.  Data that are at another tid are found there, with their
+        compression and checksum.  Data None is a deletion; with a data_tid, it is data that are
+        missing here."""
 
     @abstractmethod
     def current(self, oid):
@@ -96,15 +100,15 @@ class Engine(ABC):
 
     @abstractmethod
     def transactions(self, start, stop, partitions, rows, max_rows, max_bytes):
-        """`(StoredTransactions by tid, next)`, start <= tid < stop, of these rows of a table of so many
-        partitions.  `next` is the tid to go on from, or None; at least one is given if there is any,
-        or `next` has moved on."""
+        """`(StoredTransactions by tid, next)`, start <= tid < stop, of these rows of a table of so
+        many partitions.  `next` is the tid to go on from, or None; at least one is given if there
+        is any, or `next` has moved on."""
 
     @abstractmethod
     def records(self, start, after_oid, stop, partitions, rows, max_rows, max_bytes):
-        """`(StoredRecords by (tid, oid), next)`, from the first with (tid, oid) > (start, after_oid), or
-        tid >= start if after_oid is None; tid < stop.  Data that are at another tid are given too, with
-        `data_tid`.  `next` is `(tid, after_oid)` or None."""
+        """`(StoredRecords by (tid, oid), next)`, from the first with (tid, oid) > (start,
+        after_oid), or tid >= start if after_oid is None; tid < stop.  Data that are at another tid
+        are given too, as `load` does, with `data_tid`.  `next` is `(tid, after_oid)` or None."""
 
     @abstractmethod
     def tid_of(self, ttid):
