@@ -24,13 +24,13 @@ class Differ(MigrationError):
     """The destination holds something else."""
 
 
-def batches(transactions):
+def batches(transactions, most=BATCH_TRANSACTIONS):
     """Lists of transactions of about BATCH_BYTES; one that is larger comes alone."""
     batch, size, revisions = [], 0, 0
     for past in transactions:
         weight = sum([len(data or b'') + OVERHEAD for oid, data, data_tid in past.revisions],
                      len(past.user) + len(past.description) + len(past.extension))
-        if batch and (size + weight > BATCH_BYTES or len(batch) == BATCH_TRANSACTIONS
+        if batch and (size + weight > BATCH_BYTES or len(batch) == most
                       or revisions + len(past.revisions) > BATCH_REVISIONS):
             yield batch
             batch, size, revisions = [], 0, 0
@@ -59,11 +59,14 @@ def difference(ours, theirs):
 class Migration:
     """`stop()` says whether the user wants it to end."""
 
-    def __init__(self, source, destination, progress, stop=lambda: False):
+    def __init__(self, source, destination, progress, stop=lambda: False,
+                 batch=BATCH_TRANSACTIONS, tail=QUICK):
         self.source = source
         self.destination = destination
         self.progress = progress
         self.stop = stop
+        self.batch = batch
+        self.tail = tail
         self.compared = 0       # transactions found in the destination
         self.copied = 0         # … and brought there
         self.skipped = 0        # … and found by their number only
@@ -106,11 +109,11 @@ class Migration:
 
     def _skip(self):
         """The tid from which to compare the end of what is there."""
-        tids = deque(maxlen=QUICK)
+        tids = deque(maxlen=self.tail)
         for tid in self.source.tids():
             if tid > self.last:
                 break
-            self.skipped += len(tids) == QUICK
+            self.skipped += len(tids) == self.tail
             tids.append(tid)
         if not tids or tids[-1] != self.last:
             raise Differ('the last transaction of %s, %#x, is not in %s' % (
@@ -141,7 +144,7 @@ class Migration:
         """One batch is on its way while the next one is read."""
         with ThreadPoolExecutor(1) as sender:
             sending = None
-            for batch in batches(transactions):
+            for batch in batches(transactions, self.batch):
                 place = self.source.position
                 self._sent(sending)
                 sending = None if self.stop() else (

@@ -31,9 +31,9 @@ def arguments(given=None):
     parser = Parser(prog='neomigrate', description=__doc__.split(': ')[1].capitalize(),
                     epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
                     allow_abbrev=False)
-    parser.add_argument('-s', '--source', required=True, metavar='SOURCE', help='read, never changed')
-    parser.add_argument('-d', '--destination', required=True, metavar='DESTINATION')
-    parser.add_argument('-c', '--cluster', required=True, metavar='NAME', help='name of the cluster')
+    parser.add_argument('-s', '--source', required=True, help='read, never changed')
+    parser.add_argument('-d', '--destination', required=True, help='empty, or copied to before')
+    parser.add_argument('-c', '--cluster', required=True, metavar='NAME', help='of the masters')
     parser.add_argument('--quick', action='store_true', help='compare only the last transactions'
                         ' of a destination that is not empty')
     parser.add_argument('--verify', action='store_true', help='compare everything at the end')

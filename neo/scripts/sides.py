@@ -13,8 +13,8 @@ from ZODB.FileStorage.format import CorruptedError
 from ZODB.POSException import POSKeyError
 from ZODB.utils import p64, u64
 
-# A committed transaction.  `revisions` is [(oid, data or None, tid of the data or None)], by oid; the
-# user, the description and the extension are raw bytes.
+# A committed transaction.  `revisions` is [(oid, data or None, tid of the data or None)], by oid;
+# the user, the description and the extension are raw bytes.
 Past = namedtuple('Past', 'tid status user description extension revisions')
 
 BLOBS = 'there are blobs in %s, and blobs are not available in this version: nothing was changed'
