@@ -92,10 +92,12 @@ class Transactions:
         for oid, serial in checks:
             txn.checks[oid] = serial
             self._take(txn, oid, True)
-        if txn.size > limits.PENDING_IN_MEMORY:
+        pended = txn.size > limits.PENDING_IN_MEMORY
+        if pended:
             self._pend(txn)
-            return True
-        return False
+        # What was stored may have resolved the conflicts that a vote waits for.
+        self._end_vote(txn)
+        return pended
 
     def _pend(self, txn):
         self.engine.pend(txn.ttid, list(txn.records.values()))
