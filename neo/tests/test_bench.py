@@ -1,0 +1,25 @@
+"""tools/bench works: one short round."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parents[2] / 'tools' / 'bench'
+
+
+def test_a_short_round():
+    done = subprocess.run(
+        [sys.executable, BENCH, '--quick', '--json', '--peers', 'zeo', '--', 'commit', 'import'],
+        stdout=subprocess.PIPE, timeout=120)
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert set(found) == {'commit', 'import'}
+    for peers in found.values():
+        assert set(peers) == {'NEO', 'ZEO'}
+        assert all(value > 0 for figures in peers.values() for value in figures.values())
+
+
+def test_unknown_workload():
+    done = subprocess.run([sys.executable, BENCH, 'nothing'], stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 2
+    assert b'unknown workload' in done.stderr

@@ -1,0 +1,193 @@
+"""What tools/bench measures: each peer is servers in processes of their own, with all defaults, on
+loopback, in a temporary folder."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = Path(__file__).resolve().with_name('bench_work.py')
+STARTED_WITHIN = 30.0       # seconds
+STOPPED_WITHIN = 20.0
+
+
+class BenchError(Exception):
+    """Why nothing can be measured."""
+
+
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(('127.0.0.1', 0))
+        return listening.getsockname()[1]
+
+
+class Peer:
+    """A subclass starts its servers.  `address` is what its clients are told."""
+
+    name = ''
+
+    def __init__(self, profiler=None):
+        self.profiler = profiler
+        self.servers = []
+        self.clients = []
+        self.dir = tempfile.mkdtemp(prefix='bench-%s-' % self.name)
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *error):
+        self.stop()
+
+    def run(self, name, *command):
+        """Start a server; what it says is kept in its folder until the end."""
+        with open(os.path.join(self.dir, name + '.log'), 'wb') as log:
+            server = subprocess.Popen(command, cwd=self.dir, stdin=subprocess.DEVNULL,
+                                      stdout=log, stderr=log)
+        server.name = name
+        self.servers.append(server)
+        if self.profiler:
+            self.profiler.watch('%s-%s' % (self.name, name), server.pid)
+        return server
+
+    def wait_for_port(self, port):
+        """Until a server listens there."""
+        deadline = time.monotonic() + STARTED_WITHIN
+        while True:
+            try:
+                socket.create_connection(('127.0.0.1', port), 1.0).close()
+                return
+            except OSError:
+                self.check()
+                if time.monotonic() > deadline:
+                    raise BenchError('%s does not start' % self.name)
+                time.sleep(0.02)
+
+    def check(self):
+        for server in self.servers:
+            if server.poll() is not None:
+                with open(os.path.join(self.dir, server.name + '.log')) as log:
+                    raise BenchError('%s %s has ended:\n%s' % (
+                        self.name, server.name, log.read()[-2000:]))
+
+    def stop(self):
+        for client in self.clients:
+            if client.poll() is None:       # something has gone wrong
+                client.kill()
+                client.wait()
+        for server in reversed(self.servers):
+            if server.poll() is None:
+                server.send_signal(signal.SIGTERM)
+        for server in self.servers:
+            try:
+                server.wait(STOPPED_WITHIN)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+        if self.profiler:
+            self.profiler.ended()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    # -- its clients ------------------------------------------------------------------------
+    def work(self, work, *args):
+        """A process that does this work; see bench_work.py."""
+        return self._client(sys.executable, str(WORK), self.name, self.address, work,
+                            *map(str, args))
+
+    def importing(self, path):
+        """A process that brings a FileStorage there, as users of this peer would."""
+        return self.work('copy', path)
+
+    def _client(self, *command):
+        client = subprocess.Popen(command, cwd=self.dir, text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.clients.append(client)
+        if self.profiler:
+            self.profiler.watch('%s-client' % self.name, client.pid)
+        return client
+
+
+class NEO(Peer):
+    """One master and storages on SQLite."""
+
+    name = 'NEO'
+    storages, replicas = 1, 0
+
+    def start(self):
+        port = free_port()
+        self.address = '127.0.0.1:%d' % port
+        common = '-c', 'bench', '-m', self.address
+        self.run('master', sys.executable, str(ROOT / 'neomaster'), *common, '-b', self.address,
+                 '-r', str(self.replicas), '-A', str(self.storages))
+        self.wait_for_port(port)
+        for number in range(1, self.storages + 1):
+            self.run('storage%d' % number, sys.executable, str(ROOT / 'neostorage'), *common,
+                     '-d', os.path.join(self.dir, 'storage%d.sqlite' % number))
+
+    def importing(self, path):
+        return self._client(sys.executable, str(ROOT / 'neomigrate'), '-s', path,
+                            '-d', self.address, '-c', 'bench')
+
+
+class NEO2(NEO):
+    """Two storages, each with everything."""
+
+    name = 'NEO, 2 copies'
+    storages, replicas = 2, 1
+
+
+class ZEO(Peer):
+    """A ZEO server with a FileStorage, which calls fsync for each transaction."""
+
+    name = 'ZEO'
+
+    def start(self):
+        port = free_port()
+        self.address = '127.0.0.1:%d' % port
+        self.run('server', sys.executable, '-m', 'ZEO.runzeo', '-a', self.address,
+                 '-f', os.path.join(self.dir, 'Data.fs'),
+                 '--pid-file', os.path.join(self.dir, 'zeo.pid'))
+        self.wait_for_port(port)
+
+
+PEERS = {'zeo': ZEO}
+
+
+class Profiler:
+    """py-spy beside each process, into a folder: FILE.txt are collapsed stacks."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.command = shutil.which('py-spy', path=os.pathsep.join(
+            [os.path.dirname(sys.executable), os.environ.get('PATH', '')]))
+        if not self.command:
+            raise BenchError('--profile needs py-spy: pip install py-spy')
+        self.number = 0
+        self.watching = []
+
+    def watch(self, name, pid):
+        self.number += 1
+        output = self.folder / ('%03d-%s.txt' % (self.number, name.replace(', ', '-')))
+        self.watching.append(subprocess.Popen(
+            [self.command, 'record', '--nonblocking', '-r', '250', '-f', 'raw', '-o', str(output),
+             '-p', str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def ended(self):
+        """What was watched has ended, and so do they."""
+        for watching in self.watching:
+            try:
+                watching.wait(STOPPED_WITHIN)
+            except subprocess.TimeoutExpired:
+                watching.kill()
+                watching.wait()
+        self.watching.clear()
