@@ -22,8 +22,6 @@ CACHE_SIZE = -64 * KiB
 CHECKPOINT_AFTER = 8 * MiB
 # What a large transaction made of the log is given back.
 LOG_KEPT = 64 * MiB
-HEADER_SIZE = 100
-MAGIC = b'SQLite format 3\0'
 
 # OFF is not among the journal modes: close and errors need to roll back.
 SETTINGS = dict(
@@ -50,8 +48,8 @@ def parse(database):
         path = unquote(uri.path)
         for key, value in parse_qsl(uri.query, keep_blank_values=True):
             settings[key] = _setting(database, key, value)
-    if not path or '\0' in path:
-        raise EngineError('%r is not a path' % database)
+    if not path or '\0' in path or path.endswith('/') or os.path.isdir(path):
+        raise EngineError('%r is not the path of a file' % database)
     return os.path.abspath(path), settings
 
 
@@ -174,23 +172,30 @@ def _connect(path, settings):
     return connection
 
 
-def _uri(path):
+def _uri(path, mode='rw'):
     # Whatever the path looks like (":memory:" is a file here); and nothing is made anew.
-    return 'file:%s?mode=rw' % quote(path)
+    return 'file:%s?mode=%s' % (quote(path), mode)
 
 
 def _check(path):
-    """Is it ours?  By the bytes of the file: SQLite would begin to repair what is not."""
+    """Is it ours?  Opened as others are, SQLite would begin to repair what is not."""
     _check_ids(path, *_ids(path))
 
 
 def _ids(path):
     """`(application id, schema version)` of the file."""
-    with open(path, 'rb') as file:
-        header = file.read(HEADER_SIZE)
-    if len(header) < HEADER_SIZE or not header.startswith(MAGIC):
-        raise EngineError('%s is not a database of NEO' % path)
-    return int.from_bytes(header[68:72], 'big'), int.from_bytes(header[60:64], 'big')
+    # SQLite reads them itself: if this process had the database open already, opening and closing
+    # the file aside would release its locks (POSIX, for all descriptors of a file).
+    connection = sqlite3.connect(_uri(path, 'ro&immutable=1'), uri=True)
+    try:
+        return (connection.execute('PRAGMA application_id').fetchone()[0],
+                connection.execute('PRAGMA user_version').fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xff == sqlite3.SQLITE_NOTADB:
+            raise EngineError('%s is not a database of NEO' % path)
+        raise
+    finally:
+        connection.close()
 
 
 def _check_ids(path, application_id, version):
