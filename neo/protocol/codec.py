@@ -109,8 +109,12 @@ class Decoder:
             begin = self._start + HEADER_SIZE
             end = begin + length
             if len(buffer) < end:
-                return
+                break
             with memoryview(buffer) as view, view[begin:end] as body:
                 decoded = decode(body)
             self._start = end
             yield decoded
+        if self._start == len(buffer):
+            # An idle connection does not keep the memory of the largest frame it has seen.
+            buffer.clear()
+            self._start = 0

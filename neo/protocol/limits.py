@@ -20,6 +20,19 @@ MAX_METADATA = 16 * MiB
 MAX_PARTITIONS = 10_000
 MAX_REPLICAS = 15
 
+# -- sockets --------------------------------------------------------------------------------
+READ_SIZE = 256 * KiB           # taken from one connection before the next one has its turn
+PACKETS_PER_TURN = 64           # handled for one connection before the next one has its turn
+EVENTS_PER_TURN = 256           # connections that are looked at before answers are sent
+# Somebody who does not read answers is not asked for more above this many bytes, and is closed
+# above that: one turn of its requests fits between, and a few of them don't make a node swap.
+OUTPUT_PAUSE = 16 * MiB
+OUTPUT_LIMIT = 2 * MAX_FRAME
+CLOSE_GRACE = 2.0               # a connection that is being closed has this time to read the rest
+BACKLOG = 1024                  # connections that wait to be accepted
+ACCEPTS_PER_TURN = 64
+ACCEPT_PAUSE = 0.5              # when there are no file descriptors left
+
 # -- client to storage ----------------------------------------------------------------------
 # Records of a transaction are sent in batches: large enough that the cost of a message does
 # not show, small enough that a storage does not hold its loop for one.
@@ -71,7 +84,7 @@ COMPRESS_ABOVE = 512            # below, compression costs more time than it sav
 # -- storage --------------------------------------------------------------------------------
 # Stores are refused below this, so that votes and locks don't meet a full disk.
 FREE_SPACE_RESERVE = 64 * MiB
-# How long the answer to how much that is may be used: a system call less per store.
+# The free space is asked for this often at most, so that stores cost no system call.
 FREE_SPACE_INTERVAL = 1.0
 # Current tids kept in memory, at about 200 bytes each: a store of one of them reads nothing.
 CURRENT_TIDS = 100_000

@@ -1,0 +1,1 @@
+"""How nodes run for real: sockets, clocks, threads, signals, logs."""

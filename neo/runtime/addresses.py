@@ -1,0 +1,147 @@
+"""Host names and ports to sockets."""
+import errno
+import os
+import socket
+import threading
+from collections import deque
+
+from ..protocol import limits
+
+
+class ListenError(Exception):
+    """An address can't be listened at; the message says which, and why, in one line."""
+
+
+def show(address):
+    host, port = address
+    return ('[%s]:%d' if ':' in host else '%s:%d') % (host, port)
+
+
+def _lookup(address, flags):
+    host, port = address
+    infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(family, sockaddr) for family, _type, _proto, _name, sockaddr in infos]
+
+
+def lookup(address, done):
+    """Call `done(candidates, reason)` with [(family, socket address)] for `(host, port)`.
+
+    At once for numbers; later, and from another thread, for names: a name server may be slow.
+    """
+    try:
+        done(_lookup(address, socket.AI_NUMERICHOST), None)
+    except (OSError, OverflowError, UnicodeError):
+        threading.Thread(target=_lookup_name, args=(address, done), daemon=True,
+                         name='NEO name lookup').start()
+
+
+def _lookup_name(address, done):
+    try:
+        candidates, reason = _lookup(address, 0), None
+    except (OSError, OverflowError, UnicodeError) as error:
+        candidates, reason = [], getattr(error, 'strerror', None) or str(error)
+    done(candidates, reason)
+
+
+def listen(host, port):
+    """`(listening sockets, port)`, one per address that `host` stands for; port 0: any.
+
+    Raises ListenError."""
+    try:
+        candidates = _lookup((host, port), socket.AI_PASSIVE)
+        # A port found free at one address may be used at the next one.
+        for last in [True] if port else [False, False, True]:
+            try:
+                return _bind_all(candidates, port)
+            except OSError:
+                if last:
+                    raise
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ListenError('cannot listen at %s: %s' % (
+            show((host, port)), getattr(error, 'strerror', None) or error))
+
+
+def _bind_all(candidates, port):
+    sockets, failure = [], OSError('the name has no address')
+    for family, sockaddr in candidates:
+        try:
+            one = _bind(family, (sockaddr[0], port) + sockaddr[2:], len(candidates) > 1)
+        except OSError as error:
+            failure = error
+            if error.errno == errno.EADDRINUSE:
+                break
+        else:
+            sockets.append(one)
+            port = one.getsockname()[1]
+    # An address of a kind that this machine lacks does not matter as long as there is another.
+    if sockets and failure.errno != errno.EADDRINUSE:
+        return sockets, port
+    for one in sockets:
+        one.close()
+    raise failure
+
+
+def _bind(family, sockaddr, several):
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and several:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(sockaddr)
+        listener.listen(limits.BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+class Attempt:
+    """To connect to one of the addresses that a name stands for, one after the other."""
+
+    def __init__(self, address, candidates, reason):
+        self.address = address
+        self.socket = None
+        self.reason = reason or 'the name has no address'   # of the last failure
+        self._candidates = deque(candidates)
+
+    def next(self):
+        """Begin with the next address; False if there is none left."""
+        self.close()
+        while self._candidates:
+            family, sockaddr = self._candidates.popleft()
+            try:
+                self.socket = socket.socket(family, socket.SOCK_STREAM)
+                self.socket.setblocking(False)
+                code = self.socket.connect_ex(sockaddr)
+            except OSError as error:
+                self.reason = error.strerror or str(error)
+            else:
+                if code in (0, errno.EINPROGRESS):
+                    return True
+                self.reason = os.strerror(code)
+            self.close()
+        return False
+
+    def connected(self):
+        """None: not known yet; False: this address has failed."""
+        code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self.reason = os.strerror(code)
+            return False
+        try:
+            peer = self.socket.getpeername()
+        except OSError:
+            return None
+        # While nobody listens at a port that the system gives to who connects, one can meet
+        # oneself there, and keep the port from the one who is meant.
+        if peer == self.socket.getsockname():
+            self.reason = 'nobody listens there'
+            return False
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return True
+
+    def close(self):
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
