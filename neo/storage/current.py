@@ -51,11 +51,12 @@ class Space:
         self._ask_at = 0.0
         self._left = 0              # bytes that may be taken before it is asked again
 
-    def take(self, size, now):
-        """May `size` bytes be stored?"""
+    def take(self, size, in_memory, now):
+        """May `size` bytes be stored?  The engine does not have the `in_memory` ones yet."""
         if now >= self._ask_at or size > self._left:
             free = self._engine.free_space()
-            self._left = float('inf') if free is None else free - limits.FREE_SPACE_RESERVE
+            self._left = (float('inf') if free is None
+                          else free - limits.FREE_SPACE_RESERVE - in_memory)
             self._ask_at = now + limits.FREE_SPACE_INTERVAL
         if size > self._left:
             return False

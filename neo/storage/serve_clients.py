@@ -166,7 +166,7 @@ def check_store(node, peer, packet):
         size += RECORD_OVERHEAD
         if record[5]:
             size += len(record[5])
-    if size and not node.space.take(size, node.now):
+    if size and not node.space.take(size, node.transactions.in_memory, node.now):
         raise Refused(ErrorCode.FULL, '%s has no space left' % node.id)
     return txn
 

@@ -68,6 +68,7 @@ class Transactions:
                 self.engine.forget(txn.ttid)
         self.engine.drop_unvoted()
         self.by_ttid = {}
+        self.in_memory = 0          # bytes of records that are not in the engine
         self.locks = Locks()
         self.current = CurrentTids(self.engine)
         self.locked = {}            # ttid -> lowest tid: others may not know of them yet
@@ -81,6 +82,7 @@ class Transactions:
     def store(self, txn, records, checks):
         """Ask for the locks; what is granted at once is compared with the current tids.  Returns
         whether the engine was given something."""
+        before = txn.size
         for record in records:
             oid, base, imposed, _, _, data, _ = record
             if imposed is not None:
@@ -89,6 +91,7 @@ class Transactions:
             txn.size += RECORD_OVERHEAD + (len(data) if data else 0)
             txn.writes[oid] = base
             self._take(txn, oid, False)
+        self.in_memory += txn.size - before
         for oid, serial in checks:
             txn.checks[oid] = serial
             self._take(txn, oid, True)
@@ -101,9 +104,13 @@ class Transactions:
 
     def _pend(self, txn):
         self.engine.pend(txn.ttid, list(txn.records.values()))
+        self._left_memory(txn)
+        txn.in_engine = True
+
+    def _left_memory(self, txn):
+        self.in_memory -= txn.size
         txn.records.clear()
         txn.size = 0
-        txn.in_engine = True
 
     def _take(self, txn, oid, shared):
         if self.locks.take(oid, txn, shared):
@@ -193,7 +200,7 @@ class Transactions:
         txn.tid = tid
         if txn.first_tid is None:
             txn.first_tid = tid
-        txn.records.clear()
+        self._left_memory(txn)
         self.locked[ttid] = txn.first_tid
 
     def unlock(self, txn):
@@ -205,6 +212,7 @@ class Transactions:
 
     def _end(self, txn):
         del self.by_ttid[txn.ttid]
+        self._left_memory(txn)
         txn.client.transactions.pop(txn.ttid, None)
         self.conflicts.pop(txn, None)
         self._release(txn)

@@ -1,0 +1,272 @@
+"""A storage and the conversation with it: what tests of its steps are written in."""
+import random
+
+from neo.cluster import events
+from neo.cluster.ids import first_ttid
+from neo.protocol.checksum import checksum
+from neo.protocol.codec import HEADER_SIZE, decode, encode
+from neo.protocol.packets import (Abort, ClusterStateChanged, Error, GaveWay, Identify, Load, Lock,
+                                  NodesChanged, RequestTerm, Settle, Store, TableInForce, Unlock,
+                                  Vote, WriteTable)
+from neo.protocol.types import CellState, ClusterState, NodeKind, NodeState
+from neo.storage.engine.memory import MemoryEngine
+from neo.storage.node import Storage
+
+CLUSTER = 'test'
+CLUSTER_ID, HISTORY, CANDIDATE = b'c' * 16, b'h' * 16, b'm' * 16
+MASTER_ADDRESS = '127.0.0.1', 10000
+PARTITIONS = 4
+TTID = first_ttid(1)            # the first one of the first term
+
+
+def record(oid, base=0, data=b'data', tid=None):
+    return oid, base, tid, 0, checksum(data), data, None
+
+
+def metadata(*oids, tid=None):
+    return tid, ' ', b'user', b'description', b'', oids
+
+
+def table(term=1, ptid=1, rows=PARTITIONS, owner='S1', state=CellState.UP_TO_DATE):
+    return term, ptid, 0, tuple(((owner, int(state)),) for _ in range(rows))
+
+
+class Party:
+    """The other end of a connection; `heard` is what the storage has sent to it."""
+
+    def __init__(self, script, connection):
+        self.script, self.connection = script, connection
+        self.heard = []             # (packet, request id), of those not taken yet
+        self.open = True
+        self._requests = 0
+
+    def say(self, packet, request_id=None):
+        """Send a packet; a request gets a new id, which is returned."""
+        if request_id is None:
+            request_id = 0
+            if hasattr(packet, 'Answer'):
+                self._requests += 1
+                request_id = self._requests
+        packet, request_id = decode(encode(packet, request_id)[HEADER_SIZE:])
+        self.script.step(events.Received(self.connection, packet, request_id))
+        return request_id
+
+    def leave(self):
+        self.open = False
+        self.script.step(events.Closed(self.connection, 'test'))
+
+    def take(self, kind):
+        """The first packet of this kind not taken yet."""
+        for i, (packet, request_id) in enumerate(self.heard):
+            if type(packet) is kind:
+                del self.heard[i]
+                return packet
+        raise AssertionError('no %s in %s' % (kind.__name__, self.heard))
+
+    def ask(self, packet):
+        """What is answered at once, an Error maybe; None: nothing yet."""
+        return self.answer_to(self.say(packet))
+
+    def answer_to(self, request):
+        for i, (packet, request_id) in enumerate(self.heard):
+            if request_id == request:
+                del self.heard[i]
+                return packet
+
+    def quiet(self):
+        """Has nothing been heard that was not taken?"""
+        return not self.heard
+
+    # -- what clients say -------------------------------------------------------------------
+    def store(self, ttid, *records, checks=()):
+        assert type(self.ask(Store(ttid, records, checks))) is Store.Answer
+
+    def vote(self, ttid, *records, checks=(), oids=None, transactions=None, alone=False):
+        """Returns the id of the request."""
+        if oids is None:
+            oids = [record[0] for record in records]
+        if transactions is None:
+            transactions = [metadata(*oids)]
+        return self.say(Vote(ttid, records, checks, tuple(oids), transactions, alone))
+
+    def voted(self, ttid, *records, **options):
+        """The same, answered at once."""
+        answer = self.answer_to(self.vote(ttid, *records, **options))
+        assert type(answer) is Vote.Answer, answer
+        return answer.round
+
+    def give_way(self, ttid, round=1):
+        self.say(GaveWay(ttid, round))
+
+    def abort(self, *ttids):
+        self.say(Abort(ttids))
+
+    def load(self, oid, before=1 << 62):
+        return self.ask(Load(oid, before))
+
+    # -- what masters say -------------------------------------------------------------------
+    def lock(self, ttid, tid):
+        return self.ask(Lock(ttid, tid))
+
+    def unlock(self, ttid):
+        self.say(Unlock(ttid))
+
+
+class Script:
+    """Drives a storage; what needs a commit is sent after it, or never if that fails."""
+
+    def __init__(self, engine=None, **options):
+        self.engine = engine or MemoryEngine()
+        self.options = options
+        self.now = 1e9
+        self.commits = 0
+        self._connections = 0
+        self.begin()
+
+    def begin(self):
+        self.parties, self.timers, self.logged = {}, {}, []
+        self.exit = None
+        self.connects = 0
+        self.node = Storage(random.Random(1), self.engine, CLUSTER, [MASTER_ADDRESS],
+                            ('127.0.0.1', 20000), **self.options)
+        self.node.start(self.now)
+        self._effects()
+
+    def crash(self):
+        """The process dies and is started again: what was not committed is lost."""
+        self.engine = self.engine.reopened()
+        self.begin()
+
+    def step(self, event):
+        self.now += 0.001
+        self.node.step(self.now, event)
+        self._effects()
+
+    def turn(self, *events):
+        """Several events, one commit."""
+        self.now += 0.001
+        for event in events:
+            self.node.step(self.now, event)
+        self._effects()
+
+    def _effects(self):
+        batch = self.node.ready()
+        if batch.commit:
+            self.commits += 1
+            self.node.commit()
+        for effect in batch.effects:
+            kind = type(effect)
+            if kind is events.Send:
+                party = self.parties[effect.connection]
+                frame = encode(effect.packet, effect.request_id)
+                if party.open:
+                    party.heard.append(decode(frame[HEADER_SIZE:]))
+            elif kind is events.Close:
+                self.parties[effect.connection].open = False
+            elif kind is events.SetTimer:
+                if effect.at is None:
+                    self.timers.pop(effect.name, None)
+                else:
+                    self.timers[effect.name] = effect.at
+            elif kind is events.Log:
+                self.logged.append(effect.message)
+            elif kind is events.Connect:
+                assert effect.address == MASTER_ADDRESS
+                self.connects += 1
+            elif kind is events.Exit:
+                self.exit = effect.status, effect.message
+
+    def wait(self, seconds):
+        """Let timers come.  Peers answer pings, so that nobody is taken for dead."""
+        end = self.now + seconds
+        while self.timers and min(self.timers.values()) <= end:
+            name = min(self.timers, key=self.timers.get)
+            self.now = max(self.now, self.timers.pop(name))
+            for peer in self.node.peers.values():
+                peer.heard = self.now
+            self.node.step(self.now, events.TimerFired(name))
+            self._effects()
+        self.now = end
+
+    def _party(self):
+        self._connections += 1
+        party = self.parties[self._connections] = Party(self, self._connections)
+        return party
+
+    # -- the master -------------------------------------------------------------------------
+    def master(self):
+        """A master takes up the connection and has been told who this is."""
+        party = self._party()
+        self.step(events.Connected(party.connection, MASTER_ADDRESS))
+        self.identify = party.take(Identify)
+        return party
+
+    def join(self, id='S1', session=1, term=1):
+        """… and has accepted the storage."""
+        master = self.master()
+        master.say(Identify.Answer('M1', id, self.identify.cluster_id and CLUSTER_ID,
+                                   self.identify.history and HISTORY, term, session, 0, 0), 1)
+        assert self.node.master is not None
+        return master
+
+    def recover(self, master, term=1, settle=(), unlock=True, cells=None):
+        """… and goes through the whole recovery; returns the answer to RequestTerm."""
+        state = master.ask(RequestTerm(term, CANDIDATE))
+        assert state.granted
+        cells = cells or table(term, state.table[1] + 1 if state.table else 1)
+        written = master.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, cells,
+                                        [('S1', self.node.identity)]))
+        assert written.key == cells[:2]
+        master.say(TableInForce(cells[:2]))
+        assert type(master.ask(Settle(settle))) is Settle.Answer
+        if unlock:
+            for ttid, tid in settle:
+                master.unlock(ttid)
+        master.say(NodesChanged((), ()))
+        master.say(ClusterStateChanged(ClusterState.RUNNING, ''))
+        assert self.node.phase == ClusterState.RUNNING
+        self.announcer = master
+        return state
+
+    def serve(self):
+        """Everything up to RUNNING; returns the master."""
+        master = self.join()
+        self.recover(master)
+        return master
+
+    # -- clients ----------------------------------------------------------------------------
+    def announce(self, *ids, removed=()):
+        self.announcer.say(NodesChanged(
+            [(id, NodeKind.CLIENT, None, NodeState.RUNNING, '') for id in ids], removed))
+
+    def knock(self, id, term=1, cluster=CLUSTER, cluster_id=CLUSTER_ID, kind=NodeKind.CLIENT):
+        """Somebody connects and says who it is."""
+        party = self._party()
+        self.step(events.Accepted(party.connection))
+        party.say(Identify(kind, id, b'i' * 16, cluster, cluster_id, HISTORY, term, '', None,
+                           self.now))
+        return party
+
+    def client(self, id='C1', term=1):
+        """A client that is announced and accepted."""
+        if id not in self.node.clients:
+            self.announce(id)
+        party = self.knock(id, term)
+        self.session = party.take(Identify.Answer).session
+        return party
+
+    def commit(self, client, master, ttid, tid, *records, alone=False):
+        client.voted(ttid, *records, alone=alone)
+        assert type(master.lock(ttid, tid)) is Lock.Answer
+        master.unlock(ttid)
+
+    def nothing_left(self):
+        """Is there no transaction, no lock and nothing parked?"""
+        node = self.node
+        return not (node.transactions.by_ttid or node.transactions.locks.held or node.parked
+                    or node.transactions.locks.contended or node.transactions.locked
+                    or node.transactions.in_memory
+                    or self.engine.unfinished() or self.engine._pended)
+
+
+__all__ = ['Error', 'Script', 'TTID', 'metadata', 'record', 'table']
