@@ -188,6 +188,9 @@ def _ids(path):
     # the file aside would release its locks (POSIX, for all descriptors of a file).
     connection = sqlite3.connect(_uri(path, 'ro&immutable=1'), uri=True)
     try:
+        # The log is not looked at.  After a checkpoint that did not end, the file alone may be
+        # shorter than its first page says; only so, that is no reason to refuse it.
+        connection.execute('PRAGMA writable_schema = ON')
         return (connection.execute('PRAGMA application_id').fetchone()[0],
                 connection.execute('PRAGMA user_version').fetchone()[0])
     except sqlite3.DatabaseError as error:

@@ -342,6 +342,27 @@ def test_a_failure_wherever_it_comes(path):
     assert failures > 10
 
 
+def test_a_checkpoint_that_did_not_end(path, tmp_path):
+    """The log has all; of the file, only some pages were written, the first one among them."""
+    engine = SqliteEngine(path)
+    engine._execute('PRAGMA wal_autocheckpoint = 0')
+    for n in range(1, 50):
+        engine.add(n, n, [metadata(n)], [record(n, b'x' * 5000)])
+        engine.commit()
+    expected = everything(engine)
+    half = str(tmp_path / 'half.sqlite')
+    shutil.copy(path, half)
+    shutil.copy(path + '-wal', half + '-wal')
+    engine.close()
+    with open(path, 'rb') as file:
+        overwrite(half, 0, file.read(2 * 8192))
+    assert os.path.getsize(half) < os.path.getsize(path)
+    engine = SqliteEngine(half)
+    assert everything(engine) == expected
+    engine.close()
+    reset(None, half)
+
+
 # -- kill -9 --------------------------------------------------------------------------------
 def check_written(path, told):
     """All that the writer told is there, and nothing half."""
