@@ -7,7 +7,7 @@ ADAPTERS = 'SQLite', 'MySQL'
 def adapter_of(adapter, database):
     """The adapter to use; it follows from the string where none is named."""
     if adapter is None:
-        local = database.startswith(('file:', '/'))
+        local = database.startswith(('file:', '/', './', '../'))
         return 'MySQL' if '@' in database and not local else 'SQLite'
     if adapter not in ADAPTERS:
         raise EngineError('unknown adapter %r; there are %s' % (adapter, ', '.join(ADAPTERS)))
