@@ -88,5 +88,5 @@ FREE_SPACE_RESERVE = 64 * MiB
 FREE_SPACE_INTERVAL = 1.0
 # Current tids kept in memory, at about 200 bytes each: a store of one of them reads nothing.
 CURRENT_TIDS = 100_000
-# Rows of other partitions that one call of the engine steps over, at most (about 1 ms).
+# Rows of other partitions that one call of the engine steps over, at most (about 6 ms).
 SCAN_ROWS = 10_000
