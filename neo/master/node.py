@@ -218,18 +218,23 @@ class Master(Node):
 
     def change_phase(self, phase, reason=''):
         """Admins are told at once; storages and clients by what the phase means for them."""
-        if (phase, reason) != (self.phase, self.reason):
-            self.phase, self.reason = phase, reason
-            self.log('%s%s', phase.name, ': ' + reason if reason else '')
+        if self.set_phase(phase, reason):
             for peer in self.peers_of(NodeKind.ADMIN):
                 self.send(peer, ClusterStateChanged(phase, reason))
+
+    def set_phase(self, phase, reason=''):
+        if (phase, reason) == (self.phase, self.reason):
+            return False
+        self.phase, self.reason = phase, reason
+        self.log('%s%s', phase.name, ': ' + reason if reason else '')
+        return True
 
     # -- running ------------------------------------------------------------------------------
     def run(self, last_tid, next_oid):
         """Every storage is ready: serve."""
         self.transactions = Transactions(self.term, last_tid)
         self.oids = Oids(next_oid)
-        self.change_phase(ClusterState.RUNNING)
+        self.set_phase(ClusterState.RUNNING)
         for peer in self.peers_of(NodeKind.STORAGE, NodeKind.ADMIN):
             self.describe_to(peer)
         serve_clients.reserve_oids(self, 0)
