@@ -11,6 +11,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from neo.scripts.cluster import LocalCluster, free_port  # noqa: E402
+
+DEFAULT_PARTITIONS = 100    # of neomaster
 WORK = Path(__file__).resolve().with_name('bench_work.py')
 STARTED_WITHIN = 30.0       # seconds
 STOPPED_WITHIN = 20.0
@@ -18,12 +23,6 @@ STOPPED_WITHIN = 20.0
 
 class BenchError(Exception):
     """Why nothing can be measured."""
-
-
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(('127.0.0.1', 0))
-        return listening.getsockname()[1]
 
 
 class Peer:
@@ -79,11 +78,14 @@ class Peer:
                     raise BenchError('%s %s has ended:\n%s' % (
                         self.name, server.name, log.read()[-2000:]))
 
-    def stop(self):
+    def kill_clients(self):
         for client in self.clients:
             if client.poll() is None:       # something has gone wrong
                 client.kill()
                 client.wait()
+
+    def stop(self):
+        self.kill_clients()
         for server in reversed(self.servers):
             if server.poll() is None:
                 server.send_signal(signal.SIGTERM)
@@ -123,15 +125,19 @@ class NEO(Peer):
     storages, replicas = 1, 0
 
     def start(self):
-        port = free_port()
-        self.address = '127.0.0.1:%d' % port
-        common = '-c', 'bench', '-m', self.address
-        self.run('master', sys.executable, str(ROOT / 'neomaster'), *common, '-b', self.address,
-                 '-r', str(self.replicas), '-A', str(self.storages))
-        self.wait_for_port(port)
-        for number in range(1, self.storages + 1):
-            self.run('storage%d' % number, sys.executable, str(ROOT / 'neostorage'), *common,
-                     '-d', os.path.join(self.dir, 'storage%d.sqlite' % number))
+        cluster = self.cluster = LocalCluster(self.dir, self.storages, self.replicas,
+                                              DEFAULT_PARTITIONS, 'bench')
+        self.address = cluster.masters
+        cluster.start()
+        cluster.wait_running()
+        if self.profiler:
+            for name, daemon in cluster.daemons.items():
+                self.profiler.watch('%s-%s' % (self.name, name), daemon.process.pid)
+
+    def stop(self):
+        self.kill_clients()
+        self.cluster.stop()
+        super().stop()
 
     def importing(self, path):
         return self._client(sys.executable, str(ROOT / 'neomigrate'), '-s', path,

@@ -1,6 +1,6 @@
 """Copying the past of one storage into another one, and comparing both."""
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 
 from .sides import MigrationError
@@ -141,22 +141,15 @@ class Migration:
             self.destination.name, ours.tid, difference(ours, theirs)))
 
     def _copy(self, transactions):
-        """One batch is on its way while the next one is read."""
-        with ThreadPoolExecutor(1) as sender:
-            sending = None
-            for batch in batches(transactions, self.batch):
-                place = self.source.position
-                self._sent(sending)
-                sending = None if self.stop() else (
-                    sender.submit(self.destination.write, batch), batch, place)
-                if sending is None:
-                    raise Interrupted
-            self._sent(sending)
+        for batch in batches(transactions, self.batch):
+            if self.stop():
+                self.destination.flush()
+                raise Interrupted
+            self.destination.write(batch, partial(
+                self._written, len(batch), batch[-1].tid, self.source.position))
+        self.destination.flush()
 
-    def _sent(self, sending):
-        if sending is not None:
-            future, batch, place = sending
-            future.result()
-            self.copied += len(batch)
-            self.last = batch[-1].tid
-            self.progress.update(place, self.copied)
+    def _written(self, transactions, last, position):
+        self.copied += transactions
+        self.last = last
+        self.progress.update(position, self.copied)

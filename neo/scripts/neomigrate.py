@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import ExitStack
 
 from transaction.interfaces import TransientError
 from zc.lockfile import LockError
@@ -37,7 +38,7 @@ def arguments(given=None):
     parser.add_argument('--quick', action='store_true', help='compare only the last transactions'
                         ' of a destination that is not empty')
     parser.add_argument('--verify', action='store_true', help='compare everything at the end')
-    parser.add_argument('--compress', metavar='HOW', default=None,
+    parser.add_argument('--compress', metavar='HOW', default=False,
                         help='as for Storage: yes, zlib[=LEVEL], zstd[=LEVEL] (default: no)')
     parser.add_argument('-l', '--logfile', metavar='FILE', help='log to this file')
     parser.add_argument('-v', '--verbose', action='store_true', help='log more')
@@ -60,12 +61,12 @@ def is_cluster(side):
 
 
 # -- the sides ------------------------------------------------------------------------------
-def open_cluster(masters, options, read_only):
+def open_cluster(masters, options, unavailable, read_only):
     from ..client.Storage import Storage
     from .neoside import NEOSide
     storage = Storage(master_nodes=masters, name=options.cluster, read_only=read_only,
-                      **({'compress': options.compress} if options.compress else {}))
-    return NEOSide('cluster %s' % options.cluster, storage)
+                      compress=options.compress)
+    return NEOSide('cluster %s' % options.cluster, storage, unavailable)
 
 
 def open_uri(uri):
@@ -75,20 +76,22 @@ def open_uri(uri):
         if not uri.startswith('zconfig:'):
             raise MigrationError('%s: zodburi is not installed (pip install zodburi)' % uri)
         from ZODB.config import storageFromURL
-        return StorageSide(uri, storageFromURL(uri[len('zconfig:'):].removeprefix('//')))
+        return StorageSide(uri, storageFromURL(uri.removeprefix('zconfig:').removeprefix('//')))
     factory, _ = resolve_uri(uri)
     return StorageSide(uri, factory())
 
 
-def open_source(side, options):
+def open_source(options, unavailable):
+    side = options.source
     if is_cluster(side):
-        return open_cluster(side, options, read_only=True)
+        return open_cluster(side, options, unavailable, read_only=True)
     return open_uri(side) if is_uri(side) else FileSide(side)
 
 
-def open_destination(side, options):
+def open_destination(options, unavailable):
+    side = options.destination
     if is_cluster(side):
-        return open_cluster(side, options, read_only=False)
+        return open_cluster(side, options, unavailable, read_only=False)
     return open_uri(side) if is_uri(side) else NewFileSide(side)
 
 
@@ -117,17 +120,20 @@ class Stop:
 
 
 def migrate(options, progress, stop):
+    def unavailable(error):
+        if stop():
+            raise MigrationError('interrupted while the cluster was not available: %s' % error)
+        progress.clear()
+        print('neomigrate: trying again: %s' % reason(error), file=sys.stderr)
+
     check_sides(options)
-    source = open_source(options.source, options)
-    try:
+    with ExitStack() as sides:
+        source = open_source(options, unavailable)
+        sides.callback(source.close)
         source.check()
-        destination = open_destination(options.destination, options)
-        try:
-            run(Migration(source, destination, progress, stop), options)
-        finally:
-            destination.close()
-    finally:
-        source.close()
+        destination = open_destination(options, unavailable)
+        sides.callback(destination.close)
+        run(Migration(source, destination, progress, stop), options)
 
 
 def run(migration, options):

@@ -1,4 +1,4 @@
-"""The two sides of a migration: a FileStorage, or any other ZODB storage.
+"""The sides of a migration: a FileStorage, or any other ZODB storage; for NEO see neoside.py.
 
 What is read of either is a `Past`: whole transactions, in tid order.  What is written is taken as
 it is: tids, status and pointers to the data of earlier revisions included.
@@ -102,8 +102,8 @@ class StorageSide(Side):
             data_tid = None
         return oid, data, data_tid
 
-    def write(self, batch):
-        """Restore these transactions, one after the other."""
+    def write(self, batch, done):
+        """Restore these transactions, then call `done()`: maybe later, in the order of calls."""
         for past in batch:
             transaction = Restored(past)
             self.storage.tpc_begin(transaction, p64(past.tid), past.status)
@@ -112,6 +112,10 @@ class StorageSide(Side):
                                      None if data_tid is None else p64(data_tid), transaction)
             self.storage.tpc_vote(transaction)
             self.storage.tpc_finish(transaction)
+        done()
+
+    def flush(self):
+        """Wait for all that has been written."""
 
 
 class Restored:
