@@ -61,6 +61,8 @@ def state_changed(admin, peer, packet, request_id):
 
 @handles(DescribeIds.Answer, sender=MASTER)
 def ids_described(admin, peer, answer, question):
+    # It may have been created after this node has joined.
+    admin.cluster_id = answer.cluster_id
     admin.answer_to(question, admin.description(answer.last_tid, answer.last_oid))
 
 

@@ -58,5 +58,6 @@ def answer_all(master, requests, message):
 @handles(DescribeIds, sender=ADMIN)
 def describe_ids(master, peer, packet, request_id):
     master.answer(peer, request_id, DescribeIds.Answer(
+        master.cluster_id,
         master.transactions.last_told if master.transactions else 0,
         master.oids.next - 1 if master.oids else 0))

@@ -375,7 +375,8 @@ class SetClusterState:
 
 @request(code=62, route='admin -> master')
 class DescribeIds:
-    """How far ids have got."""
+    """How far ids have got, and which cluster they are of."""
     class Answer:
+        cluster_id: Optional(Uuid)
         last_tid: Tid
         last_oid: Oid

@@ -1,0 +1,100 @@
+"""What may be typed after neoctl."""
+import pytest
+
+from neo.cluster.ids import tid_at
+from neo.ctl.commands import tid
+from neo.protocol.packets import DescribeCluster, SetClusterState
+from neo.protocol.types import ClusterState
+from neo.scripts import neoctl
+
+# Nobody listens at port 1; what is refused before is not tried.
+NOBODY = '-a', '127.0.0.1:1'
+
+
+def parsed(*arguments):
+    return neoctl.parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize('typed, request_', [
+    ('start', SetClusterState(ClusterState.RUNNING)),
+    ('stop', SetClusterState(ClusterState.STOPPING)),
+    ('set cluster RUNNING', SetClusterState(ClusterState.RUNNING)),
+    ('set cluster stopping', SetClusterState(ClusterState.STOPPING)),
+    ('set cluster VERIFYING', SetClusterState(ClusterState.VERIFYING)),
+    ('print cluster', DescribeCluster()), ('print node', DescribeCluster()),
+    ('print node STORAGE', DescribeCluster()), ('print pt', DescribeCluster()),
+    ('print pt 1 2 S3', DescribeCluster()), ('print ids', DescribeCluster()),
+    ('print primary', DescribeCluster()), ('print summary', DescribeCluster())])
+def test_what_is_asked(typed, request_):
+    options = parsed(*typed.split())
+    assert options.make(options).request == request_
+
+
+def test_json_before_or_after_the_command():
+    assert parsed('--json', 'print', 'cluster').json is True
+    assert parsed('print', 'cluster', '--json').json is True
+    assert not hasattr(parsed('print', 'cluster'), 'json')
+
+
+@pytest.mark.parametrize('typed, name', [
+    ('set replicas 1', 'set replicas'), ('add all', 'add'), ('add S1 S2', 'add'),
+    ('tweak', 'tweak'), ('tweak -n S1', 'tweak'), ('drop S2', 'drop'), ('kill S1', 'kill'),
+    ('check :', 'check'), ('check 1:S1 2: :S3 tid:5 tid:0xff', 'check'),
+    ('truncate tid:0x10', 'truncate'), ('truncate 1234567890.5', 'truncate'),
+    ('flush_log', 'flush_log')])
+def test_what_is_not_built_is_refused(typed, name, capsys):
+    assert neoctl.main([*NOBODY, *typed.split()]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err == 'neoctl: %s is not available in this version\n' % name
+
+
+def test_tls_is_refused(capsys):
+    assert neoctl.main(['--ca', 'x', 'print', 'cluster']) == 1
+    assert capsys.readouterr().err == 'neoctl: --ca is not available in this version\n'
+
+
+@pytest.mark.parametrize('typed', [
+    'nonsense', 'print', 'print nonsense', 'print node planet', 'print pt x', 'print pt 1 2 3',
+    'set', 'set cluster', 'set cluster ASLEEP', 'set replicas', 'set replicas many', 'add',
+    'add T1', 'drop', 'check', 'check x', 'check 1:2', 'truncate', 'truncate tid:x',
+    'truncate tid:-1', 'truncate tid:0x8000000000000000', 'truncate x:5', 'truncate inf',
+    '--nonsense', '-t soon start', 'start now'])
+def test_what_makes_no_sense_is_one_line(typed, capsys):
+    with pytest.raises(SystemExit) as info:
+        neoctl.main([*NOBODY, *typed.split()])
+    out, err = capsys.readouterr()
+    assert info.value.code == 2 and not out
+    assert err.startswith('neoctl: ') and err.count('\n') == 1
+
+
+def test_no_argument_prints_the_usage(capsys):
+    assert neoctl.main([]) != 0
+    assert 'usage: neoctl' in capsys.readouterr().out
+
+
+def test_tids():
+    assert tid('tid:0x1F') == 31 and tid('tid:31') == 31
+    assert tid('1000000000') == tid_at(1e9)
+
+
+def test_nobody_there(capsys):
+    assert neoctl.main([*NOBODY, 'print', 'cluster']) == 1
+    out, err = capsys.readouterr()
+    assert not out and err == 'neoctl: no admin node at 127.0.0.1:1: Connection refused\n'
+
+
+@pytest.mark.parametrize('address', ['a b', 'h:99999', '::1'])
+def test_wrong_addresses(address, capsys):
+    assert neoctl.main(['-a', address, 'print', 'cluster']) == 1
+    err = capsys.readouterr().err
+    assert err.startswith('neoctl: ') and err.count('\n') == 1
+
+
+def test_the_address_from_a_file(tmp_path):
+    file = tmp_path / 'neo.conf'
+    file.write_text('[admin]\nbind=0.0.0.0:77\n[b]\nbind=[::1]:78\n')
+    options = parsed('-f', str(file), 'stop')
+    assert neoctl.admin_address(options) == ('127.0.0.1', 77)
+    options = parsed('-f', str(file), '-s', 'b', 'stop')
+    assert neoctl.admin_address(options) == ('::1', 78)
+    assert neoctl.admin_address(parsed('-a', 'me', 'stop')) == ('me', 9999)

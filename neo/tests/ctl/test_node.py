@@ -1,0 +1,75 @@
+"""The node that neoctl is, step by step."""
+import random
+
+import pytest
+
+from neo.cluster import events
+from neo.ctl.node import Ctl
+from neo.protocol.packets import DescribeCluster, Error, Identify, SetClusterState
+from neo.protocol.types import ClusterState, ErrorCode
+
+ADDRESS = '127.0.0.1', 9999
+
+
+def asked(request):
+    """A node that has asked; and a function that steps it, and gives its Exit or None."""
+    node = Ctl(random.Random(1), ADDRESS, request, timeout=5)
+
+    def step(event):
+        node.step(1e9, event)
+        effects = node.ready().effects
+        step.sent = [effect for effect in effects if type(effect) is events.Send]
+        return next((effect for effect in effects if type(effect) is events.Exit), None)
+
+    node.start(1e9)
+    node.ready()
+    return node, step
+
+
+def greeted(request):
+    node, step = asked(request)
+    step(events.Connected(1, ADDRESS))
+    step(events.Received(1, Identify.Answer('A1', 'A0', None, None, 0, 0, 0, 0),
+                         step.sent[0].request_id))
+    assert step.sent[0].packet == request
+    return node, step, step.sent[0].request_id
+
+
+def test_an_order():
+    node, step, request_id = greeted(SetClusterState(ClusterState.RUNNING))
+    left = step(events.Received(1, SetClusterState.Answer('it runs'), request_id))
+    assert left.status == 0 and node.answer.message == 'it runs' and node.failure is None
+
+
+def test_to_stop_is_done_when_the_admin_has_gone():
+    node, step, request_id = greeted(SetClusterState(ClusterState.STOPPING))
+    assert step(events.Received(1, SetClusterState.Answer('it stops'), request_id)) is None
+    assert step(events.Closed(1, 'closed')).status == 0 and node.failure is None
+
+
+def test_a_cluster_that_does_not_stop():
+    node, step, request_id = greeted(SetClusterState(ClusterState.STOPPING))
+    step(events.Received(1, SetClusterState.Answer('it stops'), request_id))
+    assert step(events.TimerFired('timeout')).status == 1
+    assert node.failure == 'it stops, and this has not ended within 5 s'
+
+
+@pytest.mark.parametrize('event, said', [
+    (events.ConnectFailed(ADDRESS, 'Connection refused'),
+     'no admin node at 127.0.0.1:9999: Connection refused'),
+    (events.TimerFired('timeout'), 'no answer from 127.0.0.1:9999 within 5 s')])
+def test_nobody_is_there(event, said):
+    node, step = asked(DescribeCluster())
+    assert step(event).status == 1 and node.failure == said
+
+
+def test_a_refusal_is_one_line():
+    node, step, request_id = greeted(SetClusterState(ClusterState.RUNNING))
+    left = step(events.Received(1, Error(ErrorCode.NOT_READY, 'no\nstorage'), request_id))
+    assert left.status == 1 and node.failure == 'no storage'
+
+
+def test_the_admin_closes_the_connection():
+    node, step, request_id = greeted(SetClusterState(ClusterState.STOPPING))
+    assert step(events.Closed(1, 'reset')).status == 1
+    assert node.failure == 'the admin node at 127.0.0.1:9999 closed the connection: reset'

@@ -1,0 +1,102 @@
+"""What neoctl prints."""
+import json
+from copy import copy
+
+import pytest
+
+from neo.cluster.ids import tid_at
+from neo.ctl import show
+from neo.protocol.packets import DescribeCluster
+from neo.protocol.types import CellState, ClusterState, NodeKind, NodeState
+
+U, B, F, C = (CellState.UP_TO_DATE, CellState.OUT_OF_DATE, CellState.FEEDING, CellState.CORRUPTED)
+NODES = (
+    ('A1', NodeKind.ADMIN, ('127.0.0.1', 9999), NodeState.RUNNING, ''),
+    ('C3', NodeKind.CLIENT, None, NodeState.RUNNING, ''),
+    ('M1', NodeKind.MASTER, ('::1', 10000), NodeState.RUNNING, ''),
+    ('S1', NodeKind.STORAGE, ('127.0.0.1', 35859), NodeState.RUNNING, 'left'),
+    ('S2', NodeKind.STORAGE, None, NodeState.DOWN, ''),
+)
+ROWS = ((('S1', U), ('S2', B)), (('S1', U), ('S2', F)), (('S2', C),))
+
+
+def description(**changes):
+    found = DescribeCluster.Answer(
+        ClusterState.RUNNING, '', 'test', b'\1' * 16, 'M1', NODES, 3, (2, 14, 1, ROWS),
+        tid_at(1e9), 0x1f)
+    for name, value in changes.items():
+        setattr(found, name, value)
+    return found
+
+
+def test_cluster_and_primary_are_one_word():
+    assert show.cluster_lines(description()) == ['RUNNING']
+    assert show.primary_lines(description()) == ['M1']
+
+
+def test_nodes():
+    assert show.node_lines(description()) == [
+        'A1 | admin   | 127.0.0.1:9999  | RUNNING',
+        'C3 | client  | -               | RUNNING',
+        'M1 | master  | [::1]:10000     | RUNNING',
+        'S1 | storage | 127.0.0.1:35859 | RUNNING | left',
+        'S2 | storage | -               | DOWN']
+    assert show.node_lines(description(), NodeKind.MASTER) == [
+        'M1 | master | [::1]:10000 | RUNNING']
+    assert show.node_lines(description(nodes=())) == []
+
+
+def test_the_table():
+    assert show.pt_lines(description()) == [
+        '# ptid: 14, replicas: 1',
+        'S1 R UU.',
+        'S2 D OFC']
+
+
+def test_part_of_the_table():
+    assert show.pt_lines(description(), 1)[1:] == ['S1 R U.', 'S2 D FC']
+    assert show.pt_lines(description(), 0, 1)[1:] == ['S1 R UU', 'S2 D OF']
+    assert show.pt_lines(description(), 1, 2, 'S2')[1:] == ['S2 D FC']
+
+
+def test_ids_of_different_length_are_aligned():
+    table = 1, 1, 0, ((('S2', U), ('S10', U)),)
+    assert show.pt_lines(description(table=table))[1:] == ['S2  D U', 'S10 U U']
+
+
+@pytest.mark.parametrize('arguments, said', [
+    ((3,), 'rows 3 to 2: the table has rows 0 to 2'), ((2, 1), 'no rows 2 to 1'),
+    ((0, 3), 'no rows 0 to 3'), ((0, 2, 'S5'), 'S5 has no cell')])
+def test_what_is_not_in_the_table(arguments, said):
+    with pytest.raises(show.Nothing, match=said):
+        show.pt_lines(description(), *arguments)
+
+
+def test_no_table_yet():
+    with pytest.raises(show.Nothing, match='RECOVERING, waiting for `neoctl start`'):
+        show.pt(description(table=None, state=ClusterState.RECOVERING,
+                            reason='waiting for `neoctl start`'))
+
+
+def test_ids():
+    assert show.ids_lines(description()) == [
+        'ptid = 14',
+        'last_oid = 0x000000000000001f',
+        'last_tid = 0x%016x (2001-09-09 01:46:40.000000 UTC)' % tid_at(1e9),
+        'cluster_id = ' + '01' * 16]
+    assert show.ids_lines(description(table=None, last_tid=0, cluster_id=None)) == [
+        'ptid = -', 'last_oid = 0x000000000000001f', 'last_tid = 0x0000000000000000',
+        'cluster_id = -']
+
+
+def test_summary():
+    lines = show.summary_lines(description(reason='why'))
+    assert 'state      RUNNING: why' in lines
+    assert 'storages   2, of which 1 running' in lines
+    assert 'clients    1' in lines
+
+
+@pytest.mark.parametrize('name', ['cluster', 'primary', 'nodes', 'pt', 'ids', 'summary'])
+def test_data_are_json(name):
+    data = getattr(show, name)(copy(description()))
+    assert json.loads(json.dumps(data)) == data
