@@ -16,6 +16,9 @@ from neo.runtime.logs import Log
 from neo.runtime.loop import Loop
 
 
+BOMB = 1 << 60
+
+
 class Toy(Node):
     """Takes every packet from anybody."""
 
@@ -52,7 +55,7 @@ class Toy(Node):
 
 class Echo(Toy):
     """Answers: Ping; Load with `oid` bytes; TakeOids to all by `count` Invalidates; Sync late,
-    after 0.05 s.  Error hangs up; Load of oid 13 raises."""
+    after 0.05 s.  Error hangs up; Load of BOMB raises."""
 
     def __init__(self):
         super().__init__()
@@ -82,8 +85,8 @@ class Echo(Toy):
             self.hang_up(connection)
 
     def load(self, connection, packet, request_id):
-        if packet.oid == 13:
-            raise RuntimeError('oid 13')
+        if packet.oid == BOMB:
+            raise RuntimeError('a bomb')
         answer = Load.Answer(packet.oid, 1, None, 0, b'c' * 16, b'x' * packet.oid, None)
         self.reply(connection, answer, request_id)
 
