@@ -97,18 +97,25 @@ class Cache:
     def load(self, oid, before, heard):
         """The entry of the last revision below `before`, or None.  What is current is so up to
         `heard`, the last tid that this client knows of, and no further."""
+        entry = self.holds(oid, before, heard)
+        if entry is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        if entry.uses < MAX_USES:
+            entry.uses += 1
+        return entry
+
+    def holds(self, oid, before, heard):
+        """The same, and it does not count as a use."""
         entry = self._newest.get(oid)
         while entry is not None:
             if entry.tid < before:
                 next_tid = entry.next_tid
                 if before <= heard + 1 if next_tid is None else before <= next_tid:
-                    self.hits += 1
-                    if entry.uses < MAX_USES:
-                        entry.uses += 1
                     return entry
-                break
+                return None
             entry = entry.older
-        self.misses += 1
         return None
 
     def add(self, oid, tid, next_tid, compression, checksum, data, data_tid=None):

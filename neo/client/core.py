@@ -14,7 +14,7 @@ from ..protocol.types import ClusterState, NodeKind
 from . import commit, connections, finish, imports, loads, pool
 from .cache import Cache
 from .commit import FINISHING, VOTED, Transaction
-from .exception import NEOStorageError, TransactionFailed
+from .exception import NEOStorageError, TidRefused, TransactionFailed
 from .operation import failed, succeeded
 
 RUNNING = ClusterState.RUNNING
@@ -219,8 +219,15 @@ class Client(Node):
         return self.attempt(loads.Synchronization())
 
     def cached(self, oid, before):
-        """The cache's Entry of the last revision below `before`, or None."""
-        return self.cache.load(oid, before, self.heard)
+        """What `load_before` would give, if that is in the cache, else None."""
+        entry = self.cache.load(oid, before, self.heard)
+        return None if entry is None else entry.record()
+
+    def forget(self, oid, tid):
+        """The data of this revision are broken."""
+        entry = self.cache.holds(oid, tid + 1, tid)
+        if entry is not None:
+            self.cache.discard(entry)
 
     def load(self, oid):
         return self.load_before(oid, self.last_tid + 1)
@@ -237,6 +244,19 @@ class Client(Node):
         """`load_before` of what is not in the cache."""
         return self.attempt(loads.LoadObject(oid, before))
 
+    def prefetch(self, oids, before):
+        """Begin to load what is not in the cache; nobody waits for it.  Beyond a limit, the rest is
+        left for when it is needed."""
+        room = limits.LOAD_WINDOW - len(self.loading)
+        for oid in oids:
+            if room <= 0:
+                return
+            if oid not in self.loading and not self.cache.holds(oid, before, self.heard):
+                load = loads.LoadObject(oid, before)
+                load.internal = True
+                self.attempt(load)
+                room -= 1
+
     def history(self, oid, before, limit):
         """Result: `[(tid, size)]`, newest first.  Errors: NoObject."""
         return self.attempt(loads.History(ObjectHistory(oid, before, limit), oid))
@@ -245,13 +265,14 @@ class Client(Node):
         """Result: a StoredTransaction, or None."""
         return self.attempt(loads.TransactionInfo(tid))
 
-    def groups(self):
-        """Rows grouped by a storage that can read them now: `[rows]`."""
-        groups = {}
-        for row, storages in enumerate(self.table.readable):
-            linked = [s for s in storages
-                      if s in self.storages and self.storages[s].peer is not None]
-            groups.setdefault((linked or storages)[0], []).append(row)
+    def groups(self, rows=None):
+        """Rows (None: all) grouped by a storage that can read them now: `[rows]`."""
+        groups, readable, links = {}, self.table.readable, self.storages
+        for row in range(len(readable)) if rows is None else rows:
+            linked = [s for s in readable[row] if s in links and links[s].peer is not None]
+            # One that nobody can read waits alone.
+            storage = next(iter(linked or readable[row]), row)
+            groups.setdefault(storage, []).append(row)
         return [tuple(rows) for rows in groups.values()]
 
     def list_transactions(self, rows, start, stop):
@@ -283,8 +304,8 @@ class Client(Node):
     def begin(self, imposed=None):
         """Result: a Transaction.  With `imposed`, that will be its tid."""
         if imposed is not None and imposed <= self.heard:
-            return failed(NEOStorageError('tid %#x is not above the last one, %#x'
-                                          % (imposed, self.heard)))
+            return failed(TidRefused('tid %#x is not above the last one, %#x'
+                                     % (imposed, self.heard)))
         return self.attempt(commit.Begin(imposed))
 
     def store(self, transaction, record):

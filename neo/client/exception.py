@@ -4,7 +4,7 @@ Errors after which the same work may simply be tried again are `TransientError`s
 transaction package and the publishers of Zope retry on these.
 """
 from transaction.interfaces import TransientError
-from ZODB.POSException import ReadOnlyError, StorageError
+from ZODB.POSException import ReadOnlyError, StorageError, StorageTransactionError
 
 from ..protocol.types import ErrorCode
 
@@ -29,6 +29,10 @@ class ClusterRefused(NEOStorageError):
 class OutcomeUnknown(NEOStorageError):
     """The primary was lost while it committed, and no other could be asked in time: the
     transaction may have been committed or not."""
+
+
+class TidRefused(NEOStorageError, StorageTransactionError):
+    """A transaction can't have the tid that was imposed: it is not above the last one."""
 
 
 class NoObject(NEOStorageError):

@@ -77,10 +77,11 @@ class Read(Operation):
 class LoadObject(Read):
     """Result: `(tid, next tid or None, compression, checksum, data, tid of the data or None)`."""
 
-    __slots__ = 'latest', 'crossed', 'entry'
+    __slots__ = 'latest', 'crossed', 'entry', 'internal'
 
     def __init__(self, oid, before):
         super().__init__(Load(oid, before), oid)
+        self.internal = False
         self.latest = False             # nothing was heard of that is not below `before`
         self.crossed = None             # tids of transactions that wrote `oid` meanwhile
         self.entry = None               # in the cache: its checksum may be taken away once verified
@@ -159,7 +160,7 @@ class Chunk(Read):
         return [s for s in readable[rows[0]] if all(s in readable[row] for row in rows)]
 
     def nowhere(self, client, candidates):
-        if candidates:
+        if candidates or len(self.packet.rows) == 1:
             super().nowhere(client, candidates)
         else:
             client.succeed(self, None)
