@@ -159,7 +159,12 @@ class Storage(ConflictResolvingStorage):
         self._delivery.settled()
         return p64(self._core.last_tid)
 
+    def undo(self, transaction_id, transaction):
+        self._check_writable()
+        raise NEOStorageError('undo is not available in this version')
+
     def pack(self, pack_time, referencesf, gc=None):
+        self._check_writable()
         raise NEOStorageError('pack is not available in this version')
 
     # -- reads ----------------------------------------------------------------------------
@@ -188,12 +193,11 @@ class Storage(ConflictResolvingStorage):
     def load(self, oid, version=''):
         """`(data, tid)` of the current revision; POSKeyError."""
         assert not version
-        before = u64(self.lastTransaction()) + 1
-        try:
-            data, tid, _ = self._load(u64(oid), before)
-        except (NoObject, NoRevision):
+        self.lastTransaction()          # hear of the cluster first
+        found = self.loadBefore(oid, p64(self._core.heard + 1))
+        if found is None:
             raise POSKeyError(oid)
-        return data, p64(tid)
+        return found[:2]
 
     def loadBefore(self, oid, tid):
         """`(data, tid, next tid or None)` of the last revision before `tid`, or None if all are
@@ -232,7 +236,7 @@ class Storage(ConflictResolvingStorage):
         node, core = self._node, self._core
         before = u64(self.lastTransaction()) + 1
         try:
-            revisions = node.run(core.history, u64(oid), before, max(0, size))
+            revisions = node.run(core.object_history, u64(oid), before, max(0, size))
         except NoObject:
             raise POSKeyError(oid)
         asked = node.call(lambda: [core.transaction_info(tid) for tid, _ in revisions])
@@ -293,12 +297,14 @@ class Storage(ConflictResolvingStorage):
 
     def store(self, oid, serial, data, version, transaction):
         assert not version
+        self._check_writable()
         pending = self._pending(transaction)
         self._store(pending, u64(oid), u64(serial or z64), data)
 
     def restore(self, oid, serial, data, version, prev_txn, transaction):
         """Store without looking what is there; `serial` is the tid given to `tpc_begin`."""
         assert not version
+        self._check_writable()
         pending = self._pending(transaction)
         if pending.core.imposed is None or u64(serial) != pending.core.imposed:
             raise StorageTransactionError('restore needs a transaction begun with that tid')

@@ -257,7 +257,7 @@ class Client(Node):
                 self.attempt(load)
                 room -= 1
 
-    def history(self, oid, before, limit):
+    def object_history(self, oid, before, limit):
         """Result: `[(tid, size)]`, newest first.  Errors: NoObject."""
         return self.attempt(loads.History(ObjectHistory(oid, before, limit), oid))
 
