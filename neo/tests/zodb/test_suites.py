@@ -1,0 +1,57 @@
+"""ZODB's suites for storages, through the real client and real daemons."""
+from ZODB.tests import (BasicStorage, ConflictResolution, HistoryStorage, IteratorStorage, MTStorage,
+                        PersistentStorage, ReadOnlyStorage, RevisionStorage, Synchronization)
+from ZODB.tests.StorageTestBase import StorageTestBase
+from ZODB.tests.testMVCCMappingStorage import MVCCTests
+
+from .base import ClusterTest, Replicated
+
+
+class StorageTest(ClusterTest, StorageTestBase):
+    pass
+
+
+class TestBasic(StorageTest, BasicStorage.BasicStorage):
+    pass
+
+
+class TestReplicatedBasic(Replicated, TestBasic):
+    pass
+
+
+class TestConflictResolution(StorageTest, ConflictResolution.ConflictResolvingStorage):
+
+    def testResolve(self):
+        self.checkResolve()
+
+
+class TestReplicatedConflictResolution(Replicated, TestConflictResolution):
+    pass
+
+
+class TestThreads(StorageTest, MTStorage.MTStorage):
+    pass
+
+
+class TestReplicatedThreads(Replicated, TestThreads):
+    pass
+
+
+class TestHistory(StorageTest, HistoryStorage.HistoryStorage, RevisionStorage.RevisionStorage,
+                  PersistentStorage.PersistentStorage, IteratorStorage.IteratorStorage,
+                  IteratorStorage.ExtendedIteratorStorage):
+
+    use_extension_bytes = True
+
+
+class TestReplicatedHistory(Replicated, TestHistory):
+    pass
+
+
+class TestStates(StorageTest, Synchronization.SynchronizedStorage,
+                 ReadOnlyStorage.ReadOnlyStorage, MVCCTests):
+    pass
+
+
+class TestReplicatedStates(Replicated, TestStates):
+    pass
