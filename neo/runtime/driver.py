@@ -89,8 +89,8 @@ class Driver:
         """When a turn is due even if nothing comes; None: never."""
         if self._events or self._backlog:
             return 0
-        due = [at for at in (self.timers.next(), self._deadlines.next()) if at is not None]
-        return min(due, default=None)
+        one, other = self.timers.next(), self._deadlines.next()
+        return one if other is None or (one is not None and one < other) else other
 
     def poll(self, until):
         """Wait till something comes, or until then (None: for ever); the result is for `turn`."""
@@ -102,18 +102,21 @@ class Driver:
         step = self.node.step
         for _ in range(len(self._events)):
             step(now, self._events.popleft())
-        backlog, self._backlog = self._backlog, {}
-        for connection in backlog.values():
-            self._deliver(connection, now)
+        if self._backlog:
+            backlog, self._backlog = self._backlog, {}
+            for connection in backlog.values():
+                self._deliver(connection, now)
         for fd, mask in ready:
             # What this turn has closed meanwhile is not there any more.
             handler = self._handlers.get(fd)
             if handler is not None:
                 handler(mask)
-        for deadline in self._deadlines.due(now):
-            deadline()
-        for name in self.timers.due(now):
-            step(now, events.TimerFired(name))
+        due = self.next()
+        if due is not None and due <= now:
+            for deadline in self._deadlines.due(now):
+                deadline()
+            for name in self.timers.due(now):
+                step(now, events.TimerFired(name))
         self.act()
 
     def act(self):
@@ -121,10 +124,12 @@ class Driver:
         batch = self.node.ready()
         if batch.commit:
             self.node.commit()
-        self._perform(batch.effects)
-        unflushed, self._unflushed = self._unflushed, {}
-        for connection in unflushed.values():
-            self._flush(connection)
+        if batch.effects:
+            self._perform(batch.effects)
+        if self._unflushed:
+            unflushed, self._unflushed = self._unflushed, {}
+            for connection in unflushed.values():
+                self._flush(connection)
 
     def _perform(self, effects):
         last = last_id = frame = None
