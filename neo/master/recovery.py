@@ -206,10 +206,10 @@ def verify(master):
         master.ask(peer, Settle(master.settling), master.term)
 
 
-@handles(Settle.Answer, sender=NodeKind.STORAGE, phase=VERIFYING)
+@handles(Settle.Answer, sender=NodeKind.STORAGE)
 def settled(master, peer, answer, term):
     if term != master.term:
-        return
+        return                          # recovery has begun again meanwhile
     peer.data.waiting = False
     peer.data.last_tid = answer.last_tid
     if all_answered(master):

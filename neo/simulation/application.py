@@ -28,7 +28,7 @@ class Application:
         self.busy = 0                   # transactions that have begun and not ended
         self.stopping = False           # threads begin nothing any more
         self._waiting = {}              # id of an operation -> (operation, generator)
-        self._delivering = False
+        self._delivering = self._welcomed = False
         self._slow = rnd.choice([.0001, .001, .02])     # threads don't run at once
         process.after_step = self.after_step
 
@@ -69,15 +69,19 @@ class Application:
             if waiting is not None:
                 self.world.scheduler.after(self.rnd.random() * self._slow, self._wake,
                                            waiting[1], operation)
+        if not self._welcomed and self.client.history is not None:
+            # What it reads from now on it must be told of.
+            self._welcomed = True
+            self.history.hears(self.label, self.client.last_tid, None)
         if self.client.invalidations and not self._delivering:
             self._delivering = True
             self.world.scheduler.after(self.rnd.random() * self._slow,
                                        self.process.call, self._deliver)
 
     def _deliver(self):
-        """ZODB is told of one transaction; in reality outside the lock of the client."""
+        """ZODB is told of what has come; in reality outside the lock of the client."""
         self._delivering = False
-        if self.client.invalidations:
+        while self.client.invalidations:
             tid, oids, _ = self.client.invalidations.popleft()
             self.history.hears(self.label, tid, oids)
             self.client.now = self.process.now()
@@ -155,7 +159,7 @@ class Work:
         except BaseException:
             attempt.state = outcome.ABORTED
             if self.transaction is not None:
-                yield self.client.abort(self.transaction)
+                self.client.abort(self.transaction)
             raise
         attempt.state = outcome.FINISHING
         attempt.began = self.application.world.now
@@ -163,9 +167,13 @@ class Work:
             attempt.tid = yield self.client.finish(self.transaction)
         except Exception as error:
             attempt.state = outcome_of(error)
+            self.client.abort(self.transaction)
             raise
         attempt.state = outcome.COMMITTED
+        self.history.commits[attempt.client] += 1
         attempt.told = self.application.world.now
+        while self.client.last_tid < attempt.tid:
+            yield .001              # as tpc_finish, which tells ZODB before it returns
         return attempt.tid
 
     def _store(self, oid):

@@ -8,7 +8,7 @@ class DiskFailure(EngineError):
 
 
 class DiskEngine(MemoryEngine):
-    """The memory engine, which loses at `reopened` what was not committed, with planted failures."""
+    """The memory engine, which loses at `reopened` what was not committed, and may fail."""
 
     disk = None
 

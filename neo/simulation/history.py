@@ -1,5 +1,7 @@
 """What clients were told, as it happened: the oracles compare it with what is there at the end."""
 
+from collections import Counter
+
 OPEN, FINISHING = 'open', 'finishing'
 COMMITTED, ABORTED, UNKNOWN = 'committed', 'aborted', 'unknown'
 
@@ -31,8 +33,10 @@ class Attempt:
 class History:
     def __init__(self):
         self.attempts = []
+        self.commits = Counter()    # by client
         self.loads = []             # (client, oid, before, tid, next tid, data); no data: no object
-        self.heard = {}             # client label -> [(tid, oids or None)] as delivered to ZODB
+        self.heard = {}             # client label -> [(tid, oids or None)] as delivered to ZODB;
+                                    # None: everything may have changed
         self.syncs = []             # (client, when it was asked, last tid)
         self.oids = {}              # oid -> client it was given to
         self.problems = []          # what was wrong at once
@@ -42,9 +46,6 @@ class History:
         self.attempts.append(attempt)
         return attempt
 
-    def commits(self, client=None):
-        return sum(a.state == COMMITTED and client in (None, a.client) for a in self.attempts)
-
     def given(self, oid, client):
         if oid in self.oids:
             self.problems.append('oid %d was given to %s and to %s'
@@ -53,7 +54,7 @@ class History:
 
     def hears(self, client, tid, oids):
         heard = self.heard.setdefault(client, [])
-        if heard and heard[-1][0] >= tid:
+        if heard and (heard[-1][0] > tid or heard[-1][0] == tid and oids is not None):
             self.problems.append('%s heard of %d after %d' % (client, tid, heard[-1][0]))
         heard.append((tid, None if oids is None else frozenset(oids)))
 

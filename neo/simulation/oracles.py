@@ -1,5 +1,7 @@
 """What must be true at the end (docs/architecture.md lists it): compares what clients were told, a
 `History`, with what the engines hold, a `Past`.  Each oracle yields complaints."""
+from bisect import bisect_right
+
 from .application import attempt_of, unpack
 from .history import ABORTED, COMMITTED, OPEN
 
@@ -86,25 +88,30 @@ def ordered(history, past):
     """Tids grow, and each client hears of each transaction, with all objects of others."""
     tids = sorted(past.transactions)
     for client, heard in history.heard.items():
-        known = {}
-        for tid, oids in heard:
-            if oids is None:
-                known.clear()           # it forgets all it had: it needs to hear from here on
-            known[tid] = oids
-        if not known:
-            continue
-        first, last = next(iter(known)), max(known)
-        for tid in tids:
-            if first < tid <= last and not past.transactions[tid][1]:
-                continue
-            if first < tid <= last and tid not in known:
-                yield '%s has never heard of %d, and has heard of %d' % (client, tid, last)
-            elif first < tid <= last and not known[tid] >= set(past.transactions[tid][1]):
-                yield '%s has heard of %d without all its objects' % (client, tid)
+        for known in _pieces(heard):
+            first, last = next(iter(known)), max(known)
+            for tid in tids[bisect_right(tids, first):bisect_right(tids, last)]:
+                if tid not in known:
+                    yield '%s has never heard of %d, and has heard of %d' % (client, tid, last)
+                elif not known[tid] >= set(past.transactions[tid][1]):
+                    yield '%s has heard of %d without all its objects' % (client, tid)
     ttids = {}
     for attempt in history.attempts:
         if attempt.ttid is not None and ttids.setdefault(attempt.ttid, attempt) is not attempt:
             yield '%s and %s have the same ttid' % (attempt, ttids[attempt.ttid])
+
+
+def _pieces(heard):
+    """A client that is told that everything may have changed forgets all it had: it needs to hear
+    of each transaction from there on.  Yields {tid: oids} of each such time."""
+    known = {}
+    for tid, oids in heard:
+        if oids is None and known:
+            yield known
+            known = {}
+        known[tid] = oids
+    if known:
+        yield known
 
 
 def in_real_time(history, past):

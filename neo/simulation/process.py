@@ -168,9 +168,8 @@ class Process:
         data = codec.encode(packet, effect.request_id)
         trace = self.world.trace
         trace.bytes(data)
-        trace.note('%s -> %s #%d %r' % (
-            self.label, end.other.process.label, effect.request_id, packet)
-            if trace.show else '%s -> %s' % (self.label, end.other.process.label))
+        trace.note('%s -> %s #%d' % (self.label, end.other.process.label, effect.request_id),
+                   packet)
         self.world.counts[type(packet).__name__] += 1
         end.write(data)
         self._point('send')

@@ -51,11 +51,12 @@ class Trace:
         self._hash = blake2b(digest_size=16)
         self.show = show            # function(line) or None
 
-    def note(self, line):
+    def note(self, line, shown=None):
+        """`shown`, if given, is shown and not hashed: something that is dear to print."""
         line = '%.6f %s' % (self._scheduler.now, line)
         self._hash.update(line.encode())
         if self.show is not None:
-            self.show(line)
+            self.show(line if shown is None else '%s %s' % (line, shown))
 
     def bytes(self, data):
         """Part of the hash, too long to be read."""

@@ -50,8 +50,9 @@ class Simulation:
         self.nodes = {'master': Master, 'storage': Storage, 'client': Client} | dict(nodes)
         self.partitions, self.replicas, self.storages = partitions, replicas, storages
         self.world = World(seed, show)
-        self.world.on_start = self._started
         self.history = History()
+        self.world.on_start = self._started
+        self.world.on_death = lambda process: self.history.died(process.label)
         self.applications = {}          # machine name -> the present Application
         self.on_application = None      # function(application): gives it threads
         self._rnd = Random('applications %s' % seed)

@@ -8,6 +8,10 @@ from .process import Process
 from .scheduler import Scheduler, Trace
 
 
+# Why nodes close others who keep to the protocol.
+SILENCE = 'no sign of life', 'did not say who it is', 'says nothing'
+
+
 class Machine:
     """What outlives a process: name, address, clock and disk."""
 
@@ -47,6 +51,7 @@ class World:
         self.counts = Counter()     # packets by kind, deaths, …
         self.exits = []             # (machine name, status, message)
         self.on_start = None        # function(process), called when its node has been made
+        self.on_death = None        # function(process)
         self.restart_after_exit = None      # seconds, or None: exited nodes stay away
 
     @property
@@ -93,7 +98,12 @@ class World:
         if process is not None:
             self.counts['deaths'] += 1
             self.trace.note('%s dies: %s' % (process.label, reason))
-            process.die(silently)
+            self._die(process, silently)
+
+    def _die(self, process, silently=False):
+        process.die(silently)
+        if self.on_death is not None:
+            self.on_death(process)
 
     def node(self, name):
         """The node that runs on a machine, or None."""
@@ -153,7 +163,7 @@ class World:
     def protocol_error(self, process, message):
         self.counts['protocol errors'] += 1
         self.trace.note('%s refuses: %s' % (process.label, message))
-        if 'no sign of life' not in message and 'did not say' not in message:
+        if not any(silence in message for silence in SILENCE):
             self.violation('%s was sent what it does not expect: %s' % (process.label, message))
 
     def logged(self, process, level, message):
@@ -163,7 +173,7 @@ class World:
         self.trace.note('%s exits with %d: %s' % (process.label, status, message))
         self.exits.append((process.name, status, message))
         self.counts['exits'] += 1
-        machine, machine.process = process.machine, None
-        process.die()
+        process.machine.process = None
+        self._die(process)
         if self.restart_after_exit is not None:
-            self.scheduler.after(self.restart_after_exit, self.start, machine.name)
+            self.scheduler.after(self.restart_after_exit, self.start, process.name)
