@@ -399,14 +399,15 @@ class Storage(ConflictResolvingStorage):
         on its way by then.
         """
         self._check_writable()
-        under_way = []
+        under_way, last = [], None
         for batch in batches:
             prepared = [
                 (tid, status, bytes(user), bytes(description), bytes(extension),
                  [self._record(oid, None, tid, data, data_tid) for oid, data, data_tid in records])
                 for tid, status, user, description, extension, records in batch]
             if prepared:
-                under_way.append(self._node.call(self._core.import_batch, prepared))
+                last = self._node.call(self._core.import_batch, prepared, last)
+                under_way.append(last)
             if len(under_way) == 2:
                 yield self._imported(under_way.pop(0))
         for operation in under_way:

@@ -352,10 +352,11 @@ class Client(Node):
             transaction.abort(self)
         return succeeded()
 
-    def import_batch(self, transactions):
+    def import_batch(self, transactions, after=None):
         """Commit `[(tid, status, user, description, extension, records)]`, in tid order, as one.
-        Records have base None and that tid.  Result: the last tid."""
-        return imports.begin(self, transactions)
+        Records have base None and that tid.  `after` is the operation of the batch before, with
+        which this one fails.  Result: the last tid."""
+        return imports.begin(self, transactions, after)
 
     def delivered(self, tid):
         """ZODB has been told of all up to `tid`."""

@@ -1,8 +1,10 @@
 """Many transactions that exist already, with their tids, committed as one."""
 from .commit import ENDED, FINISHING
-from .exception import NEOStorageError, TransactionFailed
+from .exception import ClusterUnavailable, NEOStorageError, TransactionFailed
 from .finish import Finishing
-from .operation import Operation
+from .operation import Operation, failed
+
+FOLLOWS_FAILED = 'an import before this one has failed'
 
 
 class Import(Operation):
@@ -59,19 +61,17 @@ class Import(Operation):
         following = client.imports[client.imports.index(self):] if self in client.imports else []
         for other in following:
             client.imports.remove(other)
-        if self.transaction.state < FINISHING:
+        if self.transaction is not None and self.transaction.state < FINISHING:
             client.abort(self.transaction)
         client.fail(self, error)
-        after = TransactionFailed('an import before this one has failed')
         for other in following[1:]:
             if other.transaction is not None:
                 client.abort(other.transaction)
-            client.fail(other, after)
+            client.fail(other, TransactionFailed(FOLLOWS_FAILED))
 
     def expired(self, client):
         if self.transaction is None:
-            client.imports.remove(self)
-            super().expired(client)
+            self._failed(client, ClusterUnavailable(client.unavailable()))
         else:
             self.deadline = None        # its vote and its finish have their own limits
 
@@ -84,7 +84,10 @@ def finish_imports(client):
             client.start_finish(transaction, Finishing(transaction))
 
 
-def begin(client, batch):
+def begin(client, batch, after=None):
+    """`after` is the import that this one follows, which may have ended meanwhile."""
+    if after is not None and after.error is not None:
+        return failed(TransactionFailed(FOLLOWS_FAILED))
     last = 0
     for tid, *_ in batch:
         if tid <= last:
