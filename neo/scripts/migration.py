@@ -1,9 +1,8 @@
 """Copying the past of one storage into another one, and comparing both."""
 from collections import deque
-from functools import partial
 from itertools import zip_longest
 
-from .sides import MigrationError
+from .sides import Batch, MigrationError
 
 # Transactions travel in batches: large enough for the cost of a commit not to show, small enough to
 # be held in memory a few times, and to be stopped between two.
@@ -71,6 +70,7 @@ class Migration:
         self.copied = 0         # … and brought there
         self.skipped = 0        # … and found by their number only
         self.last = 0           # tid of the last one that is there
+        self.left_out = False   # are there others?
 
     @property
     def total(self):
@@ -141,15 +141,18 @@ class Migration:
             self.destination.name, ours.tid, difference(ours, theirs)))
 
     def _copy(self, transactions):
+        # Without some of the batches if the user does not want to wait for them; those that are on
+        # their way then are waited for.
+        for batch in self.destination.write(self._wanted(transactions)):
+            self.copied += len(batch.transactions)
+            self.last = batch.transactions[-1].tid
+            self.progress.update(batch.position, self.copied)
+        if self.left_out:
+            raise Interrupted
+
+    def _wanted(self, transactions):
         for batch in batches(transactions, self.batch):
             if self.stop():
-                self.destination.flush()
-                raise Interrupted
-            self.destination.write(batch, partial(
-                self._written, len(batch), batch[-1].tid, self.source.position))
-        self.destination.flush()
-
-    def _written(self, transactions, last, position):
-        self.copied += transactions
-        self.last = last
-        self.progress.update(position, self.copied)
+                self.left_out = True
+                break
+            yield Batch(batch, self.source.position)

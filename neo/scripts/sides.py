@@ -13,6 +13,8 @@ from ZODB.FileStorage.format import CorruptedError
 from ZODB.POSException import POSKeyError
 from ZODB.utils import p64, u64
 
+# Transactions that are written together, and where the source is after them.
+Batch = namedtuple('Batch', 'transactions position')
 # A committed transaction.  `revisions` is [(oid, data or None, tid of the data or None)], by oid;
 # the user, the description and the extension are raw bytes.
 Past = namedtuple('Past', 'tid status user description extension revisions')
@@ -102,20 +104,20 @@ class StorageSide(Side):
             data_tid = None
         return oid, data, data_tid
 
-    def write(self, batch, done):
-        """Restore these transactions, then call `done()`: maybe later, in the order of calls."""
-        for past in batch:
-            transaction = Restored(past)
-            self.storage.tpc_begin(transaction, p64(past.tid), past.status)
-            for oid, data, data_tid in past.revisions:
-                self.storage.restore(p64(oid), p64(past.tid), data, '',
-                                     None if data_tid is None else p64(data_tid), transaction)
-            self.storage.tpc_vote(transaction)
-            self.storage.tpc_finish(transaction)
-        done()
+    def write(self, batches):
+        """Restore the transactions of these, and give each batch when it is there."""
+        for batch in batches:
+            for past in batch.transactions:
+                self._restore(past, Restored(past))
+            yield batch
 
-    def flush(self):
-        """Wait for all that has been written."""
+    def _restore(self, past, transaction):
+        self.storage.tpc_begin(transaction, p64(past.tid), past.status)
+        for oid, data, data_tid in past.revisions:
+            self.storage.restore(p64(oid), p64(past.tid), data, '',
+                                 None if data_tid is None else p64(data_tid), transaction)
+        self.storage.tpc_vote(transaction)
+        self.storage.tpc_finish(transaction)
 
 
 class Restored:
@@ -181,8 +183,9 @@ class FileSide(Side):
         self.size = transactions._file_size
         try:
             for transaction in transactions:
+                self.position = transactions._pos
                 yield place, transaction
-                place = self.position = transactions._pos
+                place = self.position
         except CorruptedError:
             pass                # a header that is not whole: maybe one on its way
         finally:

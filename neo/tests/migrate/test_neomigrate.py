@@ -87,7 +87,7 @@ def test_everything(files, tmp_path, name):
         assert 'has all %d transactions' % len(expected) in output
         assert 'copying  100.0%' in errors and 'verifying  100.0%' in errors
         use(cluster, max(u64(oid) for *_, records in expected for oid in records))
-        # … and there is nothing more to do, but for what has been added.
+        # It has been used since: it is not a part of the source any more.
         status, output, errors = neomigrate(*into(cluster, source))
         assert status == 1
         assert 'another history' in errors
