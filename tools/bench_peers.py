@@ -110,8 +110,11 @@ class Peer:
         return self.work('copy', path)
 
     def _client(self, *command):
-        client = subprocess.Popen(command, cwd=self.dir, text=True,
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        errors = os.path.join(self.dir, 'client%d.log' % len(self.clients))
+        with open(errors, 'wb') as log:
+            client = subprocess.Popen(command, cwd=self.dir, text=True, stderr=log,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        client.errors = lambda: Path(errors).read_text(errors='replace')[-2000:]
         self.clients.append(client)
         if self.profiler:
             self.profiler.watch('%s-client' % self.name, client.pid)

@@ -95,14 +95,18 @@ class StorageSide(Side):
 
     def _known(self, oid, data, data_tid):
         """Where other storages say that data come from is a hint: it may have been packed away."""
-        if data_tid is not None and data is not None:
-            try:
-                if self.storage.loadSerial(p64(oid), p64(data_tid)) == data:
-                    return oid, data, data_tid
-            except POSKeyError:
-                pass
+        if data_tid is not None and data is not None and not self._has(oid, data_tid, data):
             data_tid = None
         return oid, data, data_tid
+
+    def _has(self, oid, tid, data):
+        try:
+            return self.storage.loadSerial(p64(oid), p64(tid)) == data
+        except POSKeyError:
+            # After a pack, a FileStorage may not find what is there all the same.
+            return any(record.oid == p64(oid) and record.data == data
+                       for transaction in self.storage.iterator(p64(tid), p64(tid))
+                       for record in transaction)
 
     def write(self, batches):
         """Restore the transactions of these, and give each batch when it is there."""
