@@ -149,9 +149,12 @@ class Storage(ConflictResolvingStorage):
         self._db = self._delivery.db = wrapper
 
     def sync(self, force=True):
-        """With `server_sync`: hear of all that has been committed."""
+        """Hear of what others have committed: with `server_sync` all there is, else what has
+        come already, without a round trip."""
         if self._server_sync and force:
             self._delivery.deliver_until(self._node.run(self._core.sync))
+        else:
+            self._node.take_in()
 
     def lastTransaction(self):
         if self._core.history is None:

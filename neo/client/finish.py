@@ -152,7 +152,8 @@ def outcome_known(client, peer, answer, question):
         client.fail(finishing, TransactionFailed(
             'the primary was lost before it committed this transaction'))
     else:
-        tell(client, answer.tid, finishing.written(), finishing)
+        # Others may have been committed before it, which this client has not heard of.
+        tell(client, answer.tid, None, finishing)
         client.succeed(finishing, answer.tid)
     if not client.outcomes:
         # Own ones go before the "everything has changed" that has the same tid.

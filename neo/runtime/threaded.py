@@ -95,6 +95,17 @@ class ThreadedNode:
         with self._lock:
             return self._call(function, args)
 
+    def take_in(self):
+        """Give the node what has come already, without waiting for more."""
+        news = False
+        with self._lock:
+            self._check_open()
+            # Another thread of the application that reads does it at once anyway.
+            if self._driver is not None and self._reader in (None, self._background):
+                news = self._turn(self._driver.poll(0))
+        if news:
+            self._announce()
+
     def _call(self, function, args):
         self._check_open()
         if self._driver is None:
