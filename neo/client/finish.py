@@ -1,5 +1,5 @@
 """*Finish*, what became of it when the primary was lost meanwhile, and the order in which
-transactions are told to ZODB (design.md, sections 5 and 6)."""
+transactions are told to ZODB (docs/architecture.md, "Reads and caches")."""
 from ..cluster.node import handles
 from ..protocol import limits
 from ..protocol.codec import ProtocolError
@@ -153,9 +153,9 @@ def outcome_known(client, peer, answer, question):
             'the primary was lost before it committed this transaction'))
     else:
         # Others may have been committed before it, which this client has not heard of.
-        tell(client, answer.tid, None, finishing)
+        tell(client, answer.tid, None, None)
+        tell(client, answer.tid, finishing.written(), finishing)
         client.succeed(finishing, answer.tid)
     if not client.outcomes:
-        # Own ones go before the "everything has changed" that has the same tid.
         held, client.held = client.held, None
-        client.invalidations.extend(sorted(held, key=lambda told: (told[0], told[1] is None)))
+        client.invalidations.extend(sorted(held, key=lambda told: (told[0], told[1] is not None)))
