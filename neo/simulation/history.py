@@ -54,7 +54,7 @@ class History:
 
     def hears(self, client, tid, oids):
         heard = self.heard.setdefault(client, [])
-        if heard and (heard[-1][0] > tid or heard[-1][0] == tid and oids is not None):
+        if heard and (heard[-1][0] > tid or heard[-1][0] == tid and heard[-1][1] is not None):
             self.problems.append('%s heard of %d after %d' % (client, tid, heard[-1][0]))
         heard.append((tid, None if oids is None else frozenset(oids)))
 

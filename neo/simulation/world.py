@@ -9,7 +9,7 @@ from .scheduler import Scheduler, Trace
 
 
 # Why nodes close others who keep to the protocol.
-SILENCE = 'no sign of life', 'did not say who it is', 'says nothing'
+EXPECTED = 'no sign of life', 'did not say who it is', 'says nothing', 'obeys a later term'
 
 
 class Machine:
@@ -163,7 +163,7 @@ class World:
     def protocol_error(self, process, message):
         self.counts['protocol errors'] += 1
         self.trace.note('%s refuses: %s' % (process.label, message))
-        if not any(silence in message for silence in SILENCE):
+        if not any(reason in message for reason in EXPECTED):
             self.violation('%s was sent what it does not expect: %s' % (process.label, message))
 
     def logged(self, process, level, message):
