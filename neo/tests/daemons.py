@@ -136,6 +136,7 @@ class Cluster:
         self._own_directory = directory is None
         self._ports = []
         self._clients = []
+        self.options = {}               # of clients, unless they are given others
         self.others = []                # processes to be ended with the cluster
         self.master_port = self._port()
         self.masters = self.master_port.address
@@ -216,9 +217,8 @@ class Cluster:
     def client(self, **options):
         """A new Storage, which is closed with the cluster."""
         from ..client.Storage import Storage
-        options.setdefault('master_nodes', self.masters)
-        options.setdefault('name', self.name)
-        storage = Storage(**options)
+        storage = Storage(**{'master_nodes': self.masters, 'name': self.name, **self.options,
+                             **options})
         self._clients.append(storage)
         return storage
 
