@@ -1,4 +1,4 @@
-"""Revisions of objects kept in memory (design.md, section 6).
+"""Revisions of objects kept in memory (docs/architecture.md, "Reads and caches").
 
 The cache is multi-version: an entry says that `oid` had these data from `tid` until `next_tid`,
 or that this revision is current as far as has been heard.  It is bounded in bytes, and resists

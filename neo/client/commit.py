@@ -1,4 +1,4 @@
-"""A transaction, until *finish* is sent (design.md, section 5).
+"""A transaction, until *finish* is sent (docs/architecture.md, "Life of a transaction").
 
 What is stored is batched per storage; what is left rides with the vote, so that a small
 transaction takes one message per storage before *finish*.  The application resolves conflicts:
@@ -270,7 +270,7 @@ class Transaction:
 
     def met_conflicts(self, client, part, conflicts):
         part.conflicts.update(conflicts)
-        if self.state == VOTING:
+        if self.state == VOTING and self.error is None:
             told = self.take_conflicts()
             if told:
                 self.state = OPEN

@@ -1,4 +1,4 @@
-"""What happens to a node, and what a node wants done (design.md, section 2).
+"""What happens to a node, and what a node wants done (docs/architecture.md, "A node").
 
 A connection is a number, given by what drives the node.
 """

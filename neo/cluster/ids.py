@@ -1,4 +1,4 @@
-"""Transaction ids and node ids (design.md, section 3).
+"""Transaction ids and node ids (docs/architecture.md, "Ids").
 
 Below the ZODB face, oids and tids are integers below 2^63; `p64` and `u64` of ZODB.utils convert.
 """

@@ -1,4 +1,4 @@
-"""The contract of a node, and what all kinds of nodes do alike (design.md, section 2).
+"""The contract of a node, and what all kinds of nodes do alike (docs/architecture.md, "A node").
 
 A node has no I/O.  What drives it (neo.runtime for real, neo.simulation in a virtual world) calls
 

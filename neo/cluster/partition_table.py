@@ -1,4 +1,4 @@
-"""Which storage holds which row (design.md, section 3).
+"""Which storage holds which row (docs/architecture.md, "Ids").
 
 A table is a value: every change makes another one, with the next ptid.
 """
@@ -50,7 +50,7 @@ class PartitionTable:
         return sorted({storage for row in self.rows for storage in row}, key=node_order)
 
     def voters(self):
-        """The storages with a readable cell (design.md, section 9)."""
+        """The storages with a readable cell (docs/architecture.md, "Who may serve")."""
         return {storage for row in self.readable for storage in row}
 
     def operational(self, running):

@@ -113,9 +113,6 @@ class Master(Node):
         return packet.id
 
     def _check_storage(self, packet):
-        if packet.term > self.term and self.phase != ClusterState.RECOVERING:
-            raise Refused(ErrorCode.NOT_READY, 'it has promised a later term than that of %s'
-                          % self.id)
         for peer in self.storages():
             if peer.data.identity == packet.identity:
                 raise Refused(ErrorCode.NOT_READY, '%s is connected already' % peer.id)

@@ -1,4 +1,4 @@
-"""From nothing to a running cluster, and back (design.md, sections 4 and 9).
+"""From nothing to a running cluster, and back (docs/architecture.md, "Who may serve").
 
     RECOVERING   stand      every storage promises to obey this master's new term, and says what
                             it has
@@ -49,7 +49,7 @@ def request_term(master, peer):
 
 
 def storage_joined(master, peer):
-    if peer.data.term > master.term:
+    if peer.data.term > master.term and master.phase == RECOVERING:
         stand(master)
     else:
         request_term(master, peer)
@@ -68,11 +68,13 @@ def term_answered(master, peer, answer, term):
     if term != master.term:
         return                          # another one has been asked for meanwhile
     if not answer.granted:
+        # A storage of the table is not missing while the cluster runs: one that has promised this
+        # term, or a later one, to somebody else waits without cells for the next recovery.
         peer.data.term = answer.promised
         if master.phase == RECOVERING:
             stand(master)
         else:
-            master.drop(peer, 'it obeys a later term')
+            master.log('%s obeys term %d: it takes no part', peer, answer.promised)
         return
     peer.data.state = answer
     peer.data.clock_offset = answer.clock - master.now
@@ -86,12 +88,13 @@ def wait(master):
     """Start if it can be done, else say what the cluster is waiting for."""
     granted = [peer for peer in master.storages() if peer.data.state is not None]
     known = [peer.data.state for peer in granted if peer.data.state.table is not None]
-    if not known:
+    if known:
+        newest = max(known, key=lambda state: tuple(state.table[:2]))
+        master.table = PartitionTable.unpack(newest.table)
+        master.members = dict(newest.members)
+    elif master.table is None:
         wait_for_operator(master, granted)
         return
-    newest = max(known, key=lambda state: tuple(state.table[:2]))
-    master.table = PartitionTable.unpack(newest.table)
-    master.members = dict(newest.members)
     if send_away_misnamed(master):
         return                          # they come back, under their own names
     here = {peer.id for peer in granted}

@@ -26,8 +26,7 @@ def start(master, peer, request_id):
         master.answer(peer, request_id, SetClusterState.Answer('the cluster is running already'))
         return
     granted = [storage for storage in master.storages() if storage.data.state is not None]
-    known = master.writing or master.phase == ClusterState.VERIFYING or any(
-        storage.data.state.table is not None for storage in granted)
+    known = master.table is not None
     if known and not master.writing and master.phase == ClusterState.RECOVERING:
         raise Refused(ErrorCode.NOT_READY, 'the cluster starts by itself when all its storages are'
                       ' there: %s. To force it is not available in this version.' % master.reason)

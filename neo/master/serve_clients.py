@@ -92,7 +92,7 @@ def check_imposed(master, packet):
 
 def check_routing(master, packet):
     """Every writable cell of each touched row has voted, in its present session; the ids of all
-    storages that voted, or Refused (design.md, section 5)."""
+    storages that voted, or Refused (docs/architecture.md, "Life of a transaction")."""
     voted = dict(packet.voted)
     for id, session in voted.items():
         storage = master.joined.get(id)

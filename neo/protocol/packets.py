@@ -76,7 +76,7 @@ class ClusterStateChanged:
     reason: Text
 
 
-# -- election, recovery, verification (design.md, sections 4 and 9) -------------------------
+# -- election, recovery, verification (docs/architecture.md, "Who may serve") ------------------
 @request(code=10, route='master -> storage')
 class RequestTerm:
     """Obey the sender, and nobody of a lower term, from now on; durable before the answer.  All
@@ -135,7 +135,7 @@ class ReserveOids:
         mark: Oid
 
 
-# -- transactions (design.md, section 5) ----------------------------------------------------
+# -- transactions (docs/architecture.md, "Life of a transaction") ------------------------------
 @request(code=20, route='client -> master')
 class TakeTtids:
     """Ttids for transactions to come: `count` consecutive ones."""

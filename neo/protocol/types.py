@@ -2,8 +2,8 @@
 
 A type is its own check: `check(name)` gives a Python expression that is true when the value
 called `name` may cross the border.  The codec compiles the expressions of a packet into one
-function, so that each value is checked once, when it arrives, and never again (design.md,
-section 12).  Sequences arrive as tuples.
+function, so that each value is checked once, when it arrives, and never again.  Sequences arrive
+as tuples.
 """
 from enum import IntEnum
 

@@ -1,4 +1,5 @@
-"""Locks on objects: exclusive for writes, shared for serial checks (design: life of a transaction).
+"""Locks on objects: exclusive for writes, shared for serial checks (docs/architecture.md, "Life of
+a transaction").
 
 An owner is any hashable object with a `ttid`, which orders those who wait (the lowest, thus
 oldest, first), and a `group`: owners of one group that is not None do not exclude each other.

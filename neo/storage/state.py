@@ -1,4 +1,5 @@
-"""What a storage remembers for life, as named values of its engine (design: ids, terms, tables)."""
+"""What a storage remembers for life, as named values of its engine (docs/architecture.md, "Who may
+serve")."""
 from .engine.interface import EngineError
 
 FORMAT = 1                      # of the named values; a higher one was written by a later version

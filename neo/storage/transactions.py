@@ -1,4 +1,5 @@
-"""Transactions on their way at one storage: stores, votes, locks (design: life of a transaction).
+"""Transactions on their way at one storage: stores, votes, locks (docs/architecture.md, "Life of a
+transaction").
 
 Plain state above the engine: no peers, no clock.  What has to be told to clients is collected in
 `conflicts`, `votes` and `in_the_way`, which the caller sends and empties.

@@ -1,4 +1,4 @@
-"""What a storage asks of its database (design.md, section 2).
+"""What a storage asks of its database (docs/architecture.md, "A node").
 
 An engine is synchronous and used by one thread.  Everything changes inside one transaction of the
 database, which `commit` ends; a crash before it undoes all since the last one.  Every call is

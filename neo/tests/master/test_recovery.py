@@ -183,3 +183,23 @@ def test_a_clock_far_ahead_is_not_used_for_tids():
     write(storage)
     storage.reply(Settle, 0)
     assert talk.node.clock() == pytest.approx(talk.now - 1e6, abs=1)
+
+
+def test_a_known_cluster_is_never_taken_for_a_new_one():
+    talk, (storage,) = running()
+    storage.leave()
+    assert talk.node.reason == 'waiting for S1'
+    grant(talk.storage())                       # a new one; autostart is 1
+    assert talk.node.reason == 'waiting for S1'
+    admin = talk.admin()
+    admin.say(SetClusterState(RUNNING))
+    assert 'waiting for S1' in admin.take(Error)[0].message
+
+
+def test_a_newcomer_that_obeys_another_master_does_not_disturb():
+    talk, (storage,) = running()
+    newcomer = talk.storage(term=9)
+    newcomer.reply(RequestTerm, False, 9, None, None, (), 0, 0, (), talk.now)
+    assert newcomer.open and talk.node.phase == RUNNING
+    storage.leave()
+    assert newcomer.take(RequestTerm)[0].term == 10
