@@ -1,4 +1,4 @@
-"""One connection: bytes in, bytes out, behind one object (design.md, section 2).
+"""One connection: bytes in, bytes out, behind one object (docs/architecture.md, "A node").
 
 Nothing above it knows that the bytes go through a socket as they are.  It is not used by two
 threads at once.

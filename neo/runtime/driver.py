@@ -1,7 +1,7 @@
 """What both drivers share: connections, timers, and the effects of one node.
 
 A turn: what has come is given to the node, the engine is committed if the node asks for it, and the
-effects are done in order; then each connection is flushed once (design.md, section 2).
+effects are done in order; then each connection is flushed once (docs/architecture.md, "A node").
 """
 import logging
 import select

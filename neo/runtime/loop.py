@@ -1,4 +1,4 @@
-"""The loop of a daemon: one thread, one node, one epoll (design.md, section 2).
+"""The loop of a daemon: one thread, one node, one epoll (docs/architecture.md, "A node").
 
     loop = Loop(log)
     address = loop.listen('127.0.0.1', 0)       # before the node, which has to know it

@@ -1,4 +1,4 @@
-"""One client core, driven by the threads of an application (design.md, sections 2 and 12).
+"""One client core, driven by the threads of an application (docs/architecture.md, "A node").
 
 A thread that asks for something takes the lock, calls the core and sends what it yields.  While it
 waits for the answer it reads for everybody, unless another thread does so already: then it sleeps
