@@ -155,6 +155,7 @@ class Storage(ConflictResolvingStorage):
             self._delivery.deliver_until(self._node.run(self._core.sync))
         else:
             self._node.take_in()
+            self._delivery.deliver_until(self._core.heard)
 
     def lastTransaction(self):
         if self._core.history is None:
