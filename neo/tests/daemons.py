@@ -66,6 +66,7 @@ class Process:
         self.output = self.directory / (name + '.log')
         self.pid = self._fd = None
         self.status = None
+        self._before = 0                # length of the log when it was started
 
     def __repr__(self):
         return '<%s>' % self.name
@@ -73,6 +74,7 @@ class Process:
     def start(self, *more):
         assert self._fd is None, '%s runs' % self.name
         self.status = None
+        self._before = len(self.log())
         self.pid = server().start(self.module, [*self.arguments, *more], self.directory,
                                   self.output)
         self._fd = os.pidfd_open(self.pid)
@@ -102,8 +104,16 @@ class Process:
             self.status = server().reap(self.pid)
         return self.status
 
+    def terminate(self):
+        """SIGTERM, once this daemon is there to handle it."""
+        if self._fd is not None:
+            wait_for(lambda: ADDRESS.search(self.log(), self._before) or self._ended(0),
+                     '%s has started' % self.name)
+            self.signal(signal.SIGTERM)
+
     def stop(self, timeout=DEADLINE):
-        self.signal(signal.SIGTERM)
+        """A clean stop; the exit status."""
+        self.terminate()
         return self.wait(timeout)
 
     def kill(self):
@@ -185,7 +195,7 @@ class Cluster:
     def stop(self):
         """A clean stop; the exit statuses by name."""
         for daemon in self.daemons:
-            daemon.signal(signal.SIGTERM)
+            daemon.terminate()
         return {daemon.name: daemon.wait() for daemon in self.daemons}
 
     def kill(self):

@@ -1,0 +1,82 @@
+"""A client process that moves money between accounts until SIGTERM, whatever happens to the cluster.
+
+    bank MASTERS NAME NUMBER SEED LOG
+
+Each commit that was acknowledged is a line in LOG: how many transfers this client had done then, and the
+tid.  The sum of all accounts never changes, and each snapshot must show it.
+"""
+import random
+import signal
+import sys
+
+import transaction
+import ZODB
+from persistent.mapping import PersistentMapping
+from transaction.interfaces import TransientError
+
+from ...client.Storage import Storage
+
+ACCOUNTS = 10
+MONEY = 1000
+CLIENTS = 3
+
+
+def create(storage):
+    """What the clients work on."""
+    db = ZODB.DB(storage)
+    with db.transaction() as connection:
+        root = connection.root()
+        for i in range(ACCOUNTS):
+            root['account%d' % i] = PersistentMapping(money=MONEY)
+        for i in range(CLIENTS):
+            root['client%d' % i] = PersistentMapping(transfers=0)
+    db.close()
+
+
+def total(root):
+    return sum([root['account%d' % i]['money'] for i in range(ACCOUNTS)])
+
+
+class Client:
+
+    def __init__(self, storage, number, seed, log):
+        self.random = random.Random(seed)
+        self.number = number
+        self.log = log
+        self.tm = transaction.TransactionManager(explicit=True)
+        self.root = ZODB.DB(storage).open(self.tm).root()
+        self.stopping = False
+
+    def stop(self, *args):
+        self.stopping = True
+
+    def work(self):
+        while not self.stopping:
+            try:
+                self.tm.begin()
+                self.transfer()
+            except TransientError:
+                self.tm.abort()
+
+    def transfer(self):
+        root = self.root
+        if self.random.random() < .2:
+            assert total(root) == ACCOUNTS * MONEY, 'a snapshot shows %d' % total(root)
+        giver, taker = self.random.sample(range(ACCOUNTS), 2)
+        amount = self.random.randrange(100)
+        root['account%d' % giver]['money'] -= amount
+        root['account%d' % taker]['money'] += amount
+        me = root['client%d' % self.number]
+        me['transfers'] += 1
+        self.tm.commit()
+        self.log.write('%d %d\n' % (me['transfers'], int.from_bytes(me._p_serial)))
+
+
+def main():
+    masters, name, number, seed, log = sys.argv[1:]
+    with open(log, 'a', buffering=1) as log:
+        storage = Storage(master_nodes=masters, name=name)
+        client = Client(storage, int(number), seed, log)
+        signal.signal(signal.SIGTERM, client.stop)
+        client.work()
+        storage.close()
