@@ -88,9 +88,10 @@ def finished(client, peer, answer, finishing):
     tid = answer.tid
     if tid <= client.heard:
         raise ProtocolError('the transaction %#x was told after %#x' % (tid, client.heard))
-    oids = finishing.written()
-    client.hear(tid, oids)
     transaction = finishing.transaction
+    oids = finishing.written()
+    for heard, written in transaction.imports or ((tid, oids),):
+        client.hear(heard, written)
     if transaction.size <= client.cache.max_size // 2:
         for oid, _, _, compression, _, data, _ in transaction.records.values():
             if data is not None:

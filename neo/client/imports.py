@@ -1,5 +1,5 @@
 """Many transactions that exist already, with their tids, committed as one."""
-from .commit import ENDED, FINISHING
+from .commit import ENDED, FINISHING, OPEN
 from .exception import ClusterUnavailable, NEOStorageError, TransactionFailed
 from .finish import Finishing
 from .operation import Operation, failed
@@ -12,11 +12,12 @@ class Import(Operation):
     the order in which they were begun; after one has failed, all that follow do.  So what is
     there can be told by the last tid."""
 
-    __slots__ = 'batch', 'transaction', 'voted'
+    __slots__ = 'batch', 'records', 'transaction', 'voted'
 
     def __init__(self, batch):
         super().__init__()
         self.batch = batch
+        self.records = None             # those that have not been stored
         self.transaction = None
         self.voted = False
 
@@ -24,26 +25,31 @@ class Import(Operation):
         if client.can_begin():
             transaction = self.transaction = client.new_transaction()
             transaction.importing = self
-            self._store(client)
+            self.records = iter([record for *_, records in self.batch for record in records])
+            self._describe(transaction)
             self.batch = None
-            transaction.vote(client, internal=True)
+            self._store(client)
         else:
             client.stall(self)
 
-    def _store(self, client):
-        transaction = self.transaction
+    def _describe(self, transaction):
         imports = []
         for tid, status, user, description, extension, records in self.batch:
             oids = sorted({record[0] for record in records})
             transaction.set_metadata((status, user, description, extension), tid, oids)
             imports.append((tid, tuple(oids)))
-            for record in records:
-                data = record[5]
-                transaction.route(client, record[0], record, None, len(data) + 64 if data else 64)
         transaction.imports = tuple(imports)
 
+    def _store(self, client):
+        """As far as storages keep up, then vote."""
+        transaction = self.transaction
+        for record in self.records:
+            if not transaction.add(client, record, internal=True).done:
+                return
+        transaction.vote(client, internal=True)
+
     def progress(self, client, operation):
-        """The vote or the finish of its transaction has ended."""
+        """More can be stored, or the vote or the finish of its transaction has ended."""
         transaction = self.transaction
         if operation.error is None and transaction.state < FINISHING and operation.result:
             operation.error = NEOStorageError('imported records conflict: %r' % operation.result)
@@ -53,6 +59,8 @@ class Import(Operation):
             client.imports.remove(self)
             client.succeed(self, operation.result)
             finish_imports(client)
+        elif transaction.state == OPEN:
+            self._store(client)
         else:
             self.voted = True
             finish_imports(client)
@@ -79,8 +87,12 @@ class Import(Operation):
 def finish_imports(client):
     """Finish the first one, if it has been voted."""
     if client.imports and client.imports[0].voted:
-        transaction = client.imports[0].transaction
-        if transaction.state < FINISHING and transaction.error is None:
+        importing = client.imports[0]
+        transaction = importing.transaction
+        if transaction.error is not None:
+            # It has failed after its vote, while it waited for the one before it.
+            importing._failed(client, transaction.error)
+        elif transaction.state < FINISHING:
             client.start_finish(transaction, Finishing(transaction))
 
 

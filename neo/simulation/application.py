@@ -6,6 +6,7 @@ one call.
 """
 from msgpack import packb, unpackb
 
+from ..cluster.ids import tid_at
 from ..client.exception import NoObject, NoRevision, OutcomeUnknown
 from ..protocol.checksum import checksum
 from ..protocol.types import Compression
@@ -59,6 +60,10 @@ class Application:
 
     def _wake(self, generator, operation):
         self.process.call(lambda: self._go_on(generator, operation))
+
+    def waiting(self):
+        """The operations that threads wait for."""
+        return [operation for operation, _ in self._waiting.values()]
 
     def after_step(self):
         """In each turn of the process, after all events."""
@@ -169,12 +174,38 @@ class Work:
             attempt.state = outcome_of(error)
             self.client.abort(self.transaction)
             raise
+        yield from self._committed()
+        return attempt.tid
+
+    def import_batch(self, count):
+        """Commit what was written, dealt out to `count` transactions of the near future, as one."""
+        attempt, history, now = self.attempt, self.history, self.application.process.now()
+        batch = [(tid, {}) for tid in sorted(
+            {tid_at(now + self.application.rnd.random()) for _ in range(count)}
+            - history.imported.keys())]
+        for i, (oid, (_, data)) in enumerate(attempt.writes.items()):
+            batch[i % len(batch)][1][oid] = data
+        attempt.imposed = batch
+        history.imported.update((tid, attempt) for tid, _ in batch)
+        attempt.state = outcome.FINISHING
+        attempt.began = self.application.world.now
+        try:
+            attempt.tid = yield self.client.import_batch([
+                (tid, 'p', b'', b'import', b'', [record_of(oid, None, data, tid)
+                                                 for oid, data in sorted(writes.items())])
+                for tid, writes in batch])
+        except Exception as error:
+            attempt.state = outcome_of(error)
+            raise
+        yield from self._committed()
+
+    def _committed(self):
+        attempt = self.attempt
         attempt.state = outcome.COMMITTED
-        self.history.commits[attempt.client] += 1
         attempt.told = self.application.world.now
+        self.history.commits[attempt.client] += 1
         while self.client.last_tid < attempt.tid:
             yield .001              # as tpc_finish, which tells ZODB before it returns
-        return attempt.tid
 
     def _store(self, oid):
         base, data = self.attempt.writes[oid]

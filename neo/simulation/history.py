@@ -21,7 +21,7 @@ class Attempt:
         self.checks = {}            # oid -> serial
         self.state = OPEN
         self.tid = None
-        self.imposed = ()           # of an import: ((tid, {oid: data}), …)
+        self.imposed = ()           # of an import: [(tid, {oid: data})]
         self.began = None           # when *finish* was called
         self.told = None            # when it was answered with a tid
 
@@ -35,6 +35,7 @@ class History:
         self.attempts = []
         self.commits = Counter()    # by client
         self.loads = []             # (client, oid, before, tid, next tid, data); no data: no object
+        self.imported = {}          # imposed tid -> the attempt
         self.heard = {}             # client label -> [(tid, oids or None)] as delivered to ZODB;
                                     # None: everything may have changed
         self.syncs = []             # (client, when it was asked, last tid)

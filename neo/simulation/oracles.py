@@ -39,22 +39,21 @@ def atomic(history, past):
     for tid in sorted(found.keys() - past.transactions.keys()):
         yield 'objects %s at %d have no transaction' % (sorted(found[tid]), tid)
     for attempt in history.attempts:
-        tids = sorted(by_ttid.get(attempt.ttid, ())) if attempt.ttid is not None else ()
-        if not tids:
-            continue
-        expected = len(attempt.imposed) or 1
-        if len(tids) != expected:
-            yield '%s was committed as %s' % (attempt, tids)
-        elif not attempt.imposed and found.get(tids[0], set()) != set(attempt.writes):
-            yield '%s wrote %s, and %s is there' % (
-                attempt, sorted(attempt.writes), sorted(found.get(tids[0], ())))
+        if attempt.imposed:
+            tids = sorted(past.transactions.keys() & {tid for tid, _ in attempt.imposed})
+            written = [(tid, set(writes)) for tid, writes in attempt.imposed]
+        else:
+            tids = sorted(by_ttid.get(attempt.ttid, ())) if attempt.ttid is not None else ()
+            written = [(tid, set(attempt.writes)) for tid in tids[:1]]
+        if tids and [(tid, found.get(tid, set())) for tid in tids] != written:
+            yield '%s wrote %s, and it is there as %s' % (attempt, written, tids)
 
 
 def no_zombies(history, past):
     """Nothing is there of what was aborted, or never was in finish."""
     states = {attempt.ttid: attempt for attempt in history.attempts if attempt.ttid is not None}
     for tid, (ttid, _) in sorted(past.transactions.items()):
-        attempt = states.get(ttid)
+        attempt = history.imported.get(tid) or states.get(ttid)
         if attempt is None:
             yield 'transaction %d has ttid %d, which nobody used' % (tid, ttid)
         elif attempt.state in (ABORTED, OPEN):
@@ -91,6 +90,9 @@ def ordered(history, past):
         for known in _pieces(heard):
             first, last = next(iter(known)), max(known)
             for tid in tids[bisect_right(tids, first):bisect_right(tids, last)]:
+                own = history.imported.get(tid)
+                if own is not None and own.client == client:
+                    continue            # an import is told by its last tid
                 if tid not in known:
                     yield '%s has never heard of %d, and has heard of %d' % (client, tid, last)
                 elif not known[tid] >= set(past.transactions[tid][1]):
@@ -133,8 +135,8 @@ def no_lost_update(history, past):
     states = {attempt.ttid: attempt for attempt in history.attempts if attempt.ttid is not None}
     for tid, (ttid, oids) in sorted(past.transactions.items()):
         attempt = states.get(ttid)
-        if attempt is None or attempt.imposed:
-            continue
+        if attempt is None:
+            continue                    # an import, which replaces whatever is there
         bases = {oid: base for oid, (base, _) in attempt.writes.items()} | attempt.checks
         for oid, base in bases.items():
             before = past.before(oid, tid)

@@ -14,7 +14,6 @@ from ..client.exception import NEOStorageError, NoObject, NoRevision
 from . import oracles
 from .application import GaveUp, Work, load
 from .faults import Faults
-from .history import OPEN
 from .simulation import Simulation
 from .workloads import WORKLOADS
 
@@ -193,8 +192,8 @@ class Run:
         sim = self.sim
         self.stopping = True
         self._require(lambda: not any(a.threads for a in sim.applications.values()), PATIENCE,
-                      lambda: 'transactions end: %s' % [
-                          a for a in sim.history.attempts if a.state == OPEN])
+                      lambda: 'threads end: %s' % [
+                          (a.label, a.waiting()) for a in sim.applications.values()])
         self._require(lambda: not self._left(), SETTLE, lambda: '; '.join(self._left()))
 
     def _left(self):

@@ -170,4 +170,21 @@ class Creations(Workload):
                 yield 'object %d is named and not there' % oid
 
 
-WORKLOADS = Bank, Counters, Chains, Pairs, Creations
+class Imports(Workload):
+    """Batches of transactions with tids of their own, of new objects and of some common ones."""
+
+    kind = 'import'
+
+    def initial(self):
+        return [0] * 3
+
+    def transact(self, work, rnd):
+        for oid in rnd.sample(self.oids, rnd.randint(0, 3)):
+            yield from work.read(oid)
+            work.write(oid, 0)
+        for i in range(rnd.choice([1, 5, 30])):
+            yield from work.new(i, bytes(rnd.choice([0, 1000])))
+        yield from work.import_batch(rnd.randint(1, 4))
+
+
+WORKLOADS = Bank, Counters, Chains, Pairs, Creations, Imports
