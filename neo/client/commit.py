@@ -189,13 +189,15 @@ class Transaction:
             self.part(storage).add(client, record, check, size)
 
     def store(self, client, record):
+        self.records[record[0]] = record
+        return self.add(client, record)
+
+    def add(self, client, record, internal=False):
         data = record[5]
         size = RECORD_OVERHEAD + (len(data) if data else 0)
-        oid = record[0]
-        self.records[oid] = record
         self.size += size
-        self.route(client, oid, record, None, size)
-        return self.waiting_for_window(client)
+        self.route(client, record[0], record, None, size)
+        return self.waiting_for_window(client, internal)
 
     def check(self, client, oid, serial):
         self.checks[oid] = serial
@@ -208,9 +210,9 @@ class Transaction:
                 return True
         return False
 
-    def waiting_for_window(self, client):
+    def waiting_for_window(self, client, internal=False):
         if self.size > limits.STORE_WINDOW and self.window_is_full():
-            operation = self.operation = Waiting(self)
+            operation = self.operation = Waiting(self, internal)
             client.wait_for(operation)
             return operation
         return succeeded()

@@ -64,6 +64,9 @@ def odd_history(path, large=20_000_000):
     root['deleted'] = PersistentMapping()
     root['large'] = PersistentMapping(data=os.urandom(large))
     commit(manager, extension_only=True)
+    for i in range(max(1, large // 50_000)):        # one transaction of twice that size
+        root['item %d' % i] = PersistentMapping(data=os.urandom(100_000))
+    commit(manager)
     deleted = root['deleted']._p_oid
     del root['deleted']
     commit(manager)
