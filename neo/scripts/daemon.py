@@ -1,5 +1,6 @@
 """What the three daemons do alike: options, log, socket, loop; and one line when that fails."""
 import sys
+from contextlib import suppress
 
 from ..runtime.addresses import ListenError
 from ..runtime.logs import Log
@@ -44,6 +45,18 @@ def _serve(options, make):
         except BaseException:
             loop.close()
             raise
-        return loop.run(node)
+        try:
+            return loop.run(node)
+        finally:
+            _release(node)
     finally:
         log.close()
+
+
+def _release(node):
+    """Close the database of a storage: what its log holds goes to the file, which is then all there
+    is to be copied."""
+    engine = getattr(node, 'engine', None)
+    if engine is not None:
+        with suppress(EngineError):
+            engine.close()
