@@ -70,8 +70,7 @@ class Read(Operation):
 
     def lost(self, client):
         if not self.done:
-            client.stall(self)
-            client.retry_soon()
+            self.resume(client)
 
 
 class LoadObject(Read):

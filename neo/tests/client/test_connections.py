@@ -1,0 +1,156 @@
+import pytest
+
+from ...client.exception import ClusterRefused, ClusterUnavailable
+from ...cluster import events
+from ...protocol import limits
+from ...protocol.packets import (Error, Identify, Invalidate, NodesChanged, Sync, TableChanged,
+                                 TakeOids, TakeTtids)
+from ...protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from .conversation import CLUSTER_ID, HISTORY, MASTER, Conversation
+
+
+def test_it_greets_the_primary_and_takes_ids_ahead():
+    c = Conversation()
+    ready = c.do('when_ready')
+    assert c.connecting == [MASTER] and not ready.done
+    master = c.accepts(MASTER)
+    _, answer = master.hears(Identify, kind=NodeKind.CLIENT, id=None, cluster='test',
+                             cluster_id=None, history=None, term=0)
+    answer(Identify.Answer('M1', 'C1', CLUSTER_ID, HISTORY, 1, 0, 5, 2))
+    assert not ready.done and c.client.last_tid == 5
+    master.says(NodesChanged((('S1', NodeKind.STORAGE, ('s1', 1), NodeState.RUNNING, ''),), ()))
+    assert c.connecting == [('s1', 1)]
+    master.says(TableChanged(c.table.pack()))
+    assert ready.done and ready in c.client.completed
+    master.hears(TakeTtids, count=limits.TTIDS_AHEAD)
+    master.hears(TakeOids, count=limits.OIDS_AHEAD)
+
+
+def test_ids_are_given_without_asking_and_refilled_before_they_run_out():
+    c = Conversation()
+    c.up()
+    oids = [c.do('new_oid').result for _ in range(limits.OIDS_AHEAD // 2)]
+    assert oids == list(range(100, 100 + len(oids))) and not c.master.heard
+    assert c.do('new_oid').done
+    c.master.hears(TakeOids)
+
+
+def test_who_empties_the_pool_waits_and_more_is_taken_from_then_on():
+    c = Conversation()
+    c.up()
+    for _ in range(limits.OIDS_AHEAD):
+        assert c.do('new_oid').done
+    late = c.do('new_oid')
+    assert not late.done
+    c.gives_ids()
+    assert late.result == 100 + limits.OIDS_AHEAD
+    assert c.client.oids.amount > limits.OIDS_AHEAD
+
+
+def test_ids_that_an_import_has_used_are_not_given():
+    c = Conversation()
+    c.up()
+    c.master.says(Invalidate(10, (99, 120)))
+    assert c.do('new_oid').result == 121
+
+
+def test_attempts_get_rarer_and_what_waits_is_told_why():
+    c = Conversation(wait_timeout=10.0)
+    ready = c.do('when_ready')
+    delays = []
+    for _ in range(8):
+        c.connecting.remove(MASTER)
+        c.step(events.ConnectFailed(MASTER, 'refused'))
+        delays.append(round(c.timers['primary'] - c.now, 3))
+        c.wait(delays[-1])
+    assert delays[:3] == [.1, .2, .4] and delays[-1] == limits.RECONNECT_DELAY_MAX
+    c.wait(5)
+    assert isinstance(ready.error, ClusterUnavailable)
+    assert 'refused' in str(ready.error) and "'test'" in str(ready.error)
+
+
+@pytest.mark.parametrize('error', [ErrorCode.ANOTHER_CLUSTER, ErrorCode.REFUSED])
+def test_a_cluster_that_does_not_want_us_is_told_at_once(error):
+    c = Conversation()
+    ready = c.do('when_ready')
+    c.accepts(MASTER).refuses(Identify, error, 'the cluster here is called other')
+    assert isinstance(ready.error, ClusterRefused) and 'other' in str(ready.error)
+    c.wait(1)
+    assert c.connecting == [MASTER]
+
+
+def test_another_cluster_of_the_same_name_is_not_used():
+    c = Conversation()
+    c.up()
+    c.master.breaks()
+    c.wait(1)
+    waiting = c.do('sync')
+    _, answer = c.accepts(MASTER).hears(Identify, cluster_id=CLUSTER_ID, history=HISTORY, term=1)
+    answer(Identify.Answer('M1', 'C1', b'x' * 16, HISTORY, 1, 0, 5, 2))
+    assert isinstance(waiting.error, ClusterRefused)
+    assert c.client.phase == ClusterState.RECOVERING
+
+
+def test_a_primary_whose_term_is_over_is_not_used():
+    c = Conversation()
+    c.up()
+    c.client.term = 4
+    c.master.breaks()
+    c.wait(1)
+    _, answer = c.accepts(MASTER).hears(Identify)
+    answer(Identify.Answer('M1', 'C1', CLUSTER_ID, HISTORY, 3, 0, 5, 2))
+    assert c.client.primary is None
+    c.wait(1)
+    assert c.connecting == [MASTER]
+
+
+def test_all_connections_are_dropped_with_the_primary_and_made_again():
+    c = Conversation(storages=2)
+    storages = c.up()
+    c.master.breaks()
+    assert c.client.phase == ClusterState.RECOVERING
+    assert sorted(c.closed) == sorted(s.connection for s in storages)
+    c.wait(1)
+    c.welcome()
+    assert sorted(c.connecting) == [c.address('S1'), c.address('S2')]
+
+
+def test_a_lost_storage_is_tried_again_and_a_removed_one_is_not():
+    c = Conversation(storages=2)
+    one, two = c.up()
+    one.breaks()
+    c.wait(limits.RECONNECT_DELAY)
+    assert c.connecting == [c.address('S1')]
+    c.master.says(NodesChanged((), ('S2',)))
+    assert c.closed == [two.connection]
+    c.wait(5)
+    assert c.connecting == [c.address('S1')]
+
+
+def test_a_storage_that_moves_is_followed():
+    c = Conversation()
+    one, = c.up()
+    c.master.says(NodesChanged((('S1', NodeKind.STORAGE, ('new', 1), NodeState.RUNNING, ''),), ()))
+    assert c.closed == [one.connection] and c.connecting == [('new', 1)]
+
+
+def test_a_sync_is_asked_again_after_the_primary_was_lost():
+    c = Conversation()
+    c.up()
+    sync = c.do('sync')
+    c.master.breaks()
+    c.wait(1)
+    c.welcome()
+    c.gives_ids()
+    _, answer = c.master.hears(Sync)
+    answer(Sync.Answer(9))
+    assert sync.result == 9
+
+
+def test_what_the_primary_says_at_the_end_is_the_reason():
+    c = Conversation(wait_timeout=3.0)
+    c.up()
+    c.master.says(Error(ErrorCode.PROTOCOL, 'the cluster stops'))
+    late = c.do('sync')
+    c.wait(6)
+    assert 'the cluster stops' in str(late.error)

@@ -1,0 +1,198 @@
+import pytest
+
+from ...client.exception import BrokenData, ClusterUnavailable, NoObject, NoRevision
+from ...protocol import limits
+from ...protocol.packets import (Invalidate, ListTransactions, Load, Measure, ObjectHistory)
+from ...protocol.types import ErrorCode
+from .conversation import NOT_READY, Conversation
+
+
+def test_a_load_takes_one_message_and_the_next_one_none():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    load = c.do('load', 1)
+    storage.loads(5, oid=1, before=11)
+    assert load.result[:2] == (5, None) and load.result[4] == b'data'
+    again = c.do('load', 1)
+    assert again.done and again.result == load.result and not storage.heard
+    assert c.client.completed == [load]
+
+
+@pytest.mark.parametrize('error, exception', [(ErrorCode.NO_OBJECT, NoObject),
+                                              (ErrorCode.NO_REVISION, NoRevision)])
+def test_what_is_not_there(error, exception):
+    c = Conversation()
+    storage, = c.up()
+    load = c.do('load', 1)
+    storage.refuses(Load, error)
+    assert isinstance(load.error, exception)
+
+
+def test_an_invalidation_ends_what_is_cached():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.do('load', 1)
+    storage.loads(5)
+    c.master.says(Invalidate(12, (1,)))
+    assert c.client.invalidations.popleft() == (12, (1,), None)
+    assert c.do('load_before', 1, 12).result[:2] == (5, 12)     # a snapshot that is open
+    c.client.delivered(12)
+    load = c.do('load', 1)
+    storage.loads(12, oid=1, before=13)
+    assert load.result[0] == 12
+
+
+def test_an_answer_that_crosses_an_invalidation_is_cached_as_ended():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    load = c.do('load', 1)
+    c.master.says(Invalidate(12, (1, 2)))
+    c.master.says(Invalidate(13, (1,)))
+    storage.loads(5)
+    assert load.result[:2] == (5, 12)
+    assert c.do('load_before', 1, 12).done
+    assert not c.do('load_before', 1, 13).done
+
+
+def test_a_revision_newer_than_what_was_heard_is_not_ended_by_its_own_invalidation():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.do('load_before', 1, 1 << 62)
+    storage.loads(12)
+    c.master.says(Invalidate(12, (1,)))
+    assert c.do('load_before', 1, 13).result[:2] == (12, None)
+
+
+def test_what_is_current_at_an_old_snapshot_is_not_taken_for_current():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.master.says(Invalidate(12, (1,)))
+    c.do('load_before', 1, 11)          # as the storage has not been told to unlock 12
+    storage.loads(5)
+    assert not c.do('load_before', 1, 13).done
+
+
+def test_the_cache_does_not_speak_for_the_future():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.do('load', 1)
+    storage.loads(5)
+    assert not c.do('load_before', 1, 12).done
+
+
+def test_another_storage_is_asked_when_one_can_not_answer():
+    c = Conversation(storages=2, partitions=1, replicas=1)
+    one, two = c.up()
+    load = c.do('load', 0)
+    one.refuses(Load, NOT_READY)
+    two.loads(5, oid=0)
+    assert load.result[0] == 5
+    load = c.do('load', 2)
+    assert one.heard
+    one.breaks()
+    two.loads(6, oid=2)
+    assert load.result[0] == 6
+
+
+def test_all_are_asked_again_a_little_later():
+    c = Conversation(storages=2, partitions=1, replicas=1)
+    one, two = c.up()
+    load = c.do('load', 0)
+    one.refuses(Load, ErrorCode.NOT_HERE)
+    two.refuses(Load, NOT_READY)
+    assert not one.heard and not two.heard
+    c.wait(limits.RECONNECT_DELAY)
+    one.loads(5)
+    assert load.result[0] == 5
+
+
+def test_broken_data_are_looked_for_elsewhere_and_then_told():
+    c = Conversation(storages=2, partitions=1, replicas=1)
+    one, two = c.up()
+    load = c.do('load', 0)
+    one.refuses(Load, ErrorCode.BROKEN_DATA)
+    two.refuses(Load, ErrorCode.BROKEN_DATA)
+    assert isinstance(load.error, BrokenData)
+
+
+def test_loads_survive_the_primary_and_its_storages():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.do('load', 2)
+    storage.loads(3)
+    load = c.do('load', 1)
+    c.master.breaks()
+    early = c.do('load', 3)
+    assert c.do('load', 2).done         # what is cached is still true
+    c.wait(1)
+    c.welcome(last_tid=10)
+    storage = c.meet('S1')
+    storage.loads(5, oid=1)
+    storage.loads(6, oid=3)
+    assert load.result[0] == 5 and early.result[0] == 6
+    assert c.do('load', 2).done and not c.client.invalidations
+
+
+def test_loads_do_not_wait_for_ever():
+    c = Conversation(wait_timeout=3.0)
+    c.up()
+    c.master.breaks()
+    load = c.do('load', 1)
+    c.wait(6)
+    assert isinstance(load.error, ClusterUnavailable)
+    c.wait(60)
+    assert not c.client.unfinished
+
+
+@pytest.mark.parametrize('last_tid, history', [(11, b'h' * 16), (10, b'x' * 16)])
+def test_after_changes_unheard_of_everything_may_have_changed(last_tid, history):
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.do('load', 1)
+    storage.loads(5)
+    c.master.breaks()
+    c.wait(1)
+    c.welcome(last_tid=last_tid, history=history)
+    assert list(c.client.invalidations) == [(last_tid, None, None)]
+    assert not c.do('load', 1).done and not len(c.client.cache)
+
+
+def test_prefetched_objects_are_in_the_cache():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.client.prefetch([1, 2], 11)
+    c.perform()
+    storage.loads(5, oid=1)
+    storage.loads(6, oid=2)
+    assert c.do('load', 1).done and c.do('load', 2).done and not c.client.completed
+
+
+def test_history_and_metadata():
+    c = Conversation()
+    storage, = c.up()
+    history = c.do('object_history', 1, 100, 2)
+    _, answer = storage.hears(ObjectHistory, oid=1, before=100, limit=2)
+    answer(ObjectHistory.Answer(1, ((9, 4), (7, 3))))
+    assert history.result == [(9, 4), (7, 3)]
+    info = c.do('transaction_info', 9)
+    _, answer = storage.hears(ListTransactions, start=9, stop=10, rows=(1,))
+    answer(ListTransactions.Answer(((9, 8, ' ', b'u', b'd', b'', (1,)),), None))
+    assert info.result[3] == b'u'
+
+
+def test_copies_are_measured_once():
+    c = Conversation(storages=2, replicas=1)
+    storages = c.up()
+    measure = c.do('measure')
+    for storage in storages:
+        _, answer = storage.hears(Measure)
+        answer(Measure.Answer(10, 1000))
+    assert measure.result == (10, 1000)
+
+
+def test_rows_that_one_storage_does_not_have_together_are_grouped_anew():
+    c = Conversation(storages=2, partitions=4)
+    c.up()
+    assert sorted(c.client.groups()) == [(0, 2), (1, 3)]
+    assert c.do('list_records', (0, 1), 0, None, 10).result is None
+    assert c.client.groups((1, 2)) == [(1,), (2,)]
