@@ -113,6 +113,8 @@ class Master(Node):
         return packet.id
 
     def _check_storage(self, packet):
+        if packet.address is None:
+            raise Refused(ErrorCode.REFUSED, 'a storage must say where clients find it')
         for peer in self.storages():
             if peer.data.identity == packet.identity:
                 raise Refused(ErrorCode.NOT_READY, '%s is connected already' % peer.id)

@@ -82,6 +82,7 @@ def test_bytes(cluster, target, bad):
 
 def test_that_the_cluster_goes_on(cluster):
     check_it_goes_on(cluster)
+    assert 'S3 has joined' not in cluster.master.log()
 
 
 def test_many_connections_that_say_nothing(cluster):
