@@ -40,12 +40,13 @@ def parse(setting):
 def _parse_name(text):
     name, given, level = text.partition('=')
     if name == 'zlib':
-        kind, level, levels = Compression.ZLIB, level or '6', range(1, 10)
+        kind, usual, levels = Compression.ZLIB, '6', range(1, 10)
     elif name == 'zstd':
-        kind, level, levels = Compression.ZSTD, level or '3', range(1, 23)
+        kind, usual, levels = Compression.ZSTD, '3', range(1, 23)
     else:
         raise ValueError('compress is a boolean, zlib, zlib=LEVEL, zstd or zstd=LEVEL, not %r'
                          % text)
+    level = level if given else usual
     if not level.isdecimal() or int(level) not in levels:
         raise ValueError('the level of %s is from %d to %d, not %r' % (
             name, levels[0], levels[-1], level))

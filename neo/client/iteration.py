@@ -56,14 +56,16 @@ class Iterator:
     """What `Storage.iterator` gives: transactions with start <= tid < stop.
 
     `run(function, *args)` waits for an operation of `client`; `decode(compression, checksum, data)`
-    makes data as the application knows them.
+    makes data as the application knows them.  Records of one transaction are kept with it up to
+    `keep` bytes; beyond, they are asked for again each time.
     """
 
-    def __init__(self, run, client, decode, start, stop):
+    def __init__(self, run, client, decode, start, stop, keep=4 * CHUNK):
         self._run = run
         self._client = client
         self._decode = decode
         self._stop = stop
+        self._keep = keep
         self._transactions = self._stream(_Transactions(client, stop), start)
         self._given = 0
         self._expected = 0              # the transaction whose records `_records` comes to next
@@ -111,7 +113,7 @@ class Iterator:
             if record[1] == tid:
                 found.append(record)
                 size += len(record[4] or b'') + 100
-                if size > 4 * CHUNK:
+                if size > self._keep:
                     self._records = None
                     return None
             record = next(self._records, None)
