@@ -6,8 +6,8 @@ one call.
 """
 from msgpack import packb, unpackb
 
-from ..cluster.ids import tid_at
 from ..client.exception import NoObject, NoRevision, OutcomeUnknown
+from ..cluster.ids import tid_at
 from ..protocol.checksum import checksum
 from ..protocol.types import Compression
 from . import history as outcome
@@ -179,9 +179,11 @@ class Work:
 
     def import_batch(self, count):
         """Commit what was written, dealt out to `count` transactions of the near future, as one."""
-        attempt, history, now = self.attempt, self.history, self.application.process.now()
+        attempt, history = self.attempt, self.history
+        now = max(self.client.heard, tid_at(self.application.process.now()))
+        # Others commit meanwhile; what is not far enough ahead is refused.
         batch = [(tid, {}) for tid in sorted(
-            {tid_at(now + self.application.rnd.random()) for _ in range(count)}
+            {now + self.application.rnd.randint(1, 1 << 26) for _ in range(count)}
             - history.imported.keys())]
         for i, (oid, (_, data)) in enumerate(attempt.writes.items()):
             batch[i % len(batch)][1][oid] = data
