@@ -233,19 +233,29 @@ class Storage(ConflictResolvingStorage):
 
     def prefetch(self, oids, tid):
         """Begin to load these into the cache, as `loadBefore` would see them."""
-        self._node.call(self._core.prefetch, [u64(oid) for oid in oids], u64(tid))
+        self._node.call(self._core.prefetch, [u64(oid) for oid in oids],
+                        min(u64(tid), MAX_ID))
 
     def history(self, oid, size=1):
         """Dictionaries of the last `size` revisions, newest first; POSKeyError."""
         node, core = self._node, self._core
         before = u64(self.lastTransaction()) + 1
-        try:
-            revisions = node.run(core.object_history, u64(oid), before, max(0, size))
-        except NoObject:
-            raise POSKeyError(oid)
-        asked = node.call(lambda: [core.transaction_info(tid) for tid, _ in revisions])
-        return [self._described(tid, length, self._wait(info))
-                for (tid, length), info in zip(revisions, asked)]
+        found = []
+        while len(found) < size:
+            limit = min(size - len(found), limits.LOAD_WINDOW)
+            try:
+                revisions = node.run(core.object_history, u64(oid), before, limit)
+            except NoObject:
+                if found:
+                    break
+                raise POSKeyError(oid)
+            asked = node.call(core.transactions_info, [tid for tid, _ in revisions])
+            found += [self._described(tid, length, self._wait(info))
+                      for (tid, length), info in zip(revisions, asked)]
+            if len(revisions) < limit:
+                break
+            before = revisions[-1][0]
+        return found
 
     def _wait(self, operation):
         return self._node.run(lambda: operation)

@@ -265,6 +265,10 @@ class Client(Node):
         """Result: a StoredTransaction, or None."""
         return self.attempt(loads.TransactionInfo(tid))
 
+    def transactions_info(self, tids):
+        """Operations that ask for many at once."""
+        return [self.transaction_info(tid) for tid in tids]
+
     def groups(self, rows=None):
         """Rows (None: all) grouped by a storage that can read them now: `[rows]`."""
         groups, readable, links = {}, self.table.readable, self.storages
@@ -312,6 +316,8 @@ class Client(Node):
         """`record` is the tuple of neo.protocol.types.Record."""
         if transaction.error is not None:
             return failed(transaction.error)
+        if transaction.described and record[0] not in transaction.records:
+            return failed(NEOStorageError('object %#x comes after the vote' % record[0]))
         return transaction.store(self, record)
 
     def check(self, transaction, oid, serial):

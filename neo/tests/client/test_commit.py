@@ -313,6 +313,15 @@ def test_what_was_aborted_is_not_spoken_of_any_more():
     assert not storage.heard and not c.client.transactions
 
 
+def test_what_comes_after_the_vote_is_refused():
+    c, txn, (storage,) = begun()
+    c.do('store', txn, record(1, 5))
+    c.do('vote', txn, METADATA)
+    storage.votes()
+    assert isinstance(c.do('store', txn, record(2, 5)).error, NEOStorageError)
+    assert c.do('finish', txn).error is None
+
+
 def test_an_imposed_tid():
     c, _, (storage,) = begun()
     refused = c.do('begin', 10)
