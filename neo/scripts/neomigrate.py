@@ -29,7 +29,8 @@ It may be interrupted: the same command goes on where it was, after comparing wh
 
 
 def arguments(given=None):
-    parser = Parser(prog='neomigrate', description=__doc__.split(': ')[1].capitalize(),
+    parser = Parser(prog='neomigrate', description='Copy a database into a NEO cluster, or out of it,'
+                    ' with its whole history.',
                     epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
                     allow_abbrev=False)
     parser.add_argument('-s', '--source', required=True, help='read, never changed')
@@ -114,6 +115,10 @@ class Stop:
     def __call__(self):
         return self.asked
 
+    def listen(self):
+        for signum in signal.SIGINT, signal.SIGTERM:
+            signal.signal(signum, self.handle)
+
     def handle(self, signum, frame):
         self.asked = True
         signal.signal(signum, signal.SIG_DFL)
@@ -133,6 +138,7 @@ def migrate(options, progress, stop):
         source.check()
         destination = open_destination(options, unavailable)
         sides.callback(destination.close)
+        stop.listen()           # before this, there is nothing to be ended in good order
         run(Migration(source, destination, progress, stop), options)
 
 
@@ -159,8 +165,6 @@ def main(given=None):
         filename=options.logfile, level=logging.INFO if options.verbose else logging.WARNING,
         format='%(asctime)s %(levelname)s %(name)s: %(message)s')
     progress, stop = Progress(sys.stderr), Stop()
-    for signum in signal.SIGINT, signal.SIGTERM:
-        signal.signal(signum, stop.handle)
     try:
         migrate(options, progress, stop)
         return 0
@@ -168,6 +172,8 @@ def main(given=None):
         progress.clear()
         print('neomigrate: %s' % reason(e), file=sys.stderr)
         return INTERRUPTED if stop.asked else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def reason(error):

@@ -72,7 +72,8 @@ class Progress:
             parts.append('%.0f/s' % speed)
         left = self._size and self._size - position
         if left and speed:
-            parts.append(duration(left / speed) + ' left')
+            # At the very beginning that would be a guess.
+            parts += [duration(left / speed) + ' left'] if elapsed >= 1 else []
         else:
             parts.append('in ' + duration(elapsed))
         return '  '.join(parts)

@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip('ZEO')
+
 BENCH = Path(__file__).resolve().parents[2] / 'tools' / 'bench'
 
 
