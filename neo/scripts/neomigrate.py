@@ -29,8 +29,8 @@ It may be interrupted: the same command goes on where it was, after comparing wh
 
 
 def arguments(given=None):
-    parser = Parser(prog='neomigrate', description='Copy a database into a NEO cluster, or out of it,'
-                    ' with its whole history.',
+    parser = Parser(prog='neomigrate', description='Copy a database into a NEO cluster, or out of'
+                    ' it, with its whole history.',
                     epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
                     allow_abbrev=False)
     parser.add_argument('-s', '--source', required=True, help='read, never changed')
