@@ -1,5 +1,6 @@
 """Stop, kill and start again, with clients that go on meanwhile (docs/architecture.md)."""
 import itertools
+import os
 import random
 import signal
 import sqlite3
@@ -11,6 +12,10 @@ from ZODB.utils import p64, u64
 
 from ..daemons import Cluster, wait_for
 from . import bank
+
+
+# More of them, for hours: see TESTS.txt.
+SEEDS = range(int(os.environ.get('NEO_SEEDS', 3)))
 
 
 # -- what is looked at ------------------------------------------------------------------------
@@ -137,18 +142,39 @@ def test_everything_is_killed(cluster):
     check_end(cluster, clients)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_some_are_killed(cluster, seed):
+STAGES = 'RECOVERING', 'VERIFYING', 'RUNNING'
+
+
+@pytest.mark.parametrize('seed', SEEDS)
+def test_some_are_killed(seed):
+    """Also clients, and also while the cluster is not back yet from the last time."""
     rnd = random.Random(seed)
-    clients = Bank(cluster, seed)
-    for _ in range(4):
-        clients.wait_transfers(rnd.randrange(40))
-        killed = rnd.sample(cluster.daemons, rnd.randrange(1, len(cluster.daemons)))
-        for daemon in killed:
-            daemon.kill()
-        cluster.start(rnd.sample(killed, len(killed)))
-        clients.wait_everybody()
-    check_end(cluster, clients)
+    storages = rnd.randrange(1, 4)
+    with Cluster(storages, rnd.randrange(storages), admin=True) as cluster:
+        clients = Bank(cluster, seed)
+        for _ in range(3):
+            clients.wait_transfers(rnd.randrange(40))
+            for _ in range(rnd.randrange(1, 4)):
+                kill_some(cluster, rnd)
+            if rnd.random() < .3:
+                client = rnd.choice(clients.clients)
+                client.kill()
+                client.start()
+            clients.wait_everybody()
+        check_end(cluster, clients)
+
+
+def kill_some(cluster, rnd):
+    """Return when those that are started again have got to some stage."""
+    victims = rnd.sample(cluster.daemons, rnd.randrange(1, len(cluster.daemons) + 1))
+    for victim in victims:
+        victim.kill()
+    before = len(cluster.master.log())
+    cluster.start(rnd.sample(victims, len(victims)))
+    if victims != [cluster.admin]:
+        stages = STAGES[rnd.randrange(3):]
+        wait_for(lambda: any(stage in cluster.master.log()[before:] for stage in stages),
+                 'the cluster is %s' % stages[0])
 
 
 @pytest.mark.parametrize('victim', ['master', 'storage1', 'admin'])

@@ -1,6 +1,7 @@
 """ZODB's suites for storages, through the real client and real daemons."""
 from ZODB.tests import (BasicStorage, ConflictResolution, HistoryStorage, IteratorStorage, MTStorage,
                         PersistentStorage, ReadOnlyStorage, RevisionStorage, Synchronization)
+from ZODB.tests.racetest import RaceTests
 from ZODB.tests.StorageTestBase import StorageTestBase
 from ZODB.tests.testMVCCMappingStorage import MVCCTests
 
@@ -12,7 +13,14 @@ class StorageTest(ClusterTest, StorageTestBase):
 
 
 class TestBasic(StorageTest, BasicStorage.BasicStorage):
-    pass
+
+    test_race_external_invalidate_vs_disconnect = None      # below: it is long
+
+
+class TestReconnections(Replicated, StorageTest, RaceTests):
+
+    test_race_loadopen_vs_local_invalidate = None           # above
+    test_race_load_vs_external_invalidate = None
 
 
 class TestReplicatedBasic(Replicated, TestBasic):
