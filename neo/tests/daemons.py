@@ -151,7 +151,8 @@ class Cluster:
         self.master_port = self._port()
         self.masters = self.master_port.address
         self.master = self.daemon(
-            'neomaster', 'master', '-b', self.masters, '-r', replicas, '-p', partitions, '-A', storages)
+            'neomaster', 'master', '-b', self.masters, '-r', replicas, '-p', partitions,
+            '-A', storages)
         self.databases = databases or [
             self.directory / ('storage%d.sqlite' % i) for i in range(1, storages + 1)]
         self.storages = [

@@ -1,7 +1,7 @@
 """Starts processes quickly: a helper that has imported everything, and forks.
 
-It has no threads, so that forking is safe whatever the tests do.  What it starts ends with it, and it ends
-with who started it, however that was.
+It has no threads, so that forking is safe whatever the tests do.  What it starts ends with it, and
+it ends with who started it, however that was.
 """
 import ctypes
 import gc

@@ -1,9 +1,9 @@
-"""A client process that moves money between accounts until SIGTERM, whatever happens to the cluster.
+"""A client process: it moves money between accounts until SIGTERM, whatever the cluster does.
 
     bank MASTERS NAME NUMBER SEED LOG
 
-Each commit that was acknowledged is a line in LOG: how many transfers this client had done then, and the
-tid.  The sum of all accounts never changes, and each snapshot must show it.
+Each commit that was acknowledged is a line in LOG: how many transfers this client had done then,
+and the tid.  The sum of all accounts never changes, and each snapshot must show it.
 """
 import random
 import signal

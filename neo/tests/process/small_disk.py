@@ -2,8 +2,8 @@
 
     small_disk FREE PAGES [option of neostorage…]
 
-It says that FREE bytes are left beside what the database takes at first, and the database really can't
-have more than so many PAGES (0: no limit).
+It says that FREE bytes are left beside what the database takes at first, and the database really
+can't have more than so many PAGES (0: no limit).
 """
 import os
 import random

@@ -13,7 +13,6 @@ from ZODB.utils import p64, u64
 from ..daemons import Cluster, wait_for
 from . import bank
 
-
 # More of them, for hours: see TESTS.txt.
 SEEDS = range(int(os.environ.get('NEO_SEEDS', 3)))
 
@@ -94,7 +93,6 @@ class Bank:
         with db.transaction() as connection:
             root = connection.root()
             assert bank.total(root) == bank.ACCOUNTS * bank.MONEY
-            mine = [root['client%d' % i]._p_oid for i in range(bank.CLIENTS)]
             # No lock is left: everything can be written, at once.
             for i in range(bank.ACCOUNTS):
                 root['account%d' % i]['end'] = True

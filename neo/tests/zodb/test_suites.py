@@ -1,6 +1,7 @@
 """ZODB's suites for storages, through the real client and real daemons."""
-from ZODB.tests import (BasicStorage, ConflictResolution, HistoryStorage, IteratorStorage, MTStorage,
-                        PersistentStorage, ReadOnlyStorage, RevisionStorage, Synchronization)
+from ZODB.tests import (BasicStorage, ConflictResolution, HistoryStorage, IteratorStorage,
+                        MTStorage, PersistentStorage, ReadOnlyStorage, RevisionStorage,
+                        Synchronization)
 from ZODB.tests.racetest import RaceTests
 from ZODB.tests.StorageTestBase import StorageTestBase
 from ZODB.tests.testMVCCMappingStorage import MVCCTests
