@@ -490,3 +490,59 @@ def test_transactions_of_the_wrong_thread_or_state(cluster):
         storage.tpc_vote(txn)
         storage.tpc_finish(txn)
     assert load_current(storage, p64(1))[0] == b'1'
+
+
+# -- all at once ----------------------------------------------------------------------------------
+@pytest.mark.parametrize('cluster', [TWO_EQUAL, TWO], ids=['2 equal', '2'], indirect=True)
+def test_threads_while_daemons_are_killed(cluster):
+    """Several threads on each of two storages of this process; all that was acknowledged counts."""
+    THREADS, ROUNDS = 3, 3
+    storages = [cluster.client() for _ in range(2)]
+    dbs = [ZODB.DB(storage) for storage in storages]
+    with dbs[0].transaction() as connection:
+        for i in range(THREADS * 2):
+            connection.root()[i] = PersistentMapping(count=0)
+        connection.root()['all'] = Length()
+    done = [0] * THREADS * 2
+    stopping = threading.Event()
+
+    def work(number):
+        tm = transaction.TransactionManager(explicit=True)
+        connection = dbs[number % 2].open(tm)
+        while not stopping.is_set():
+            try:
+                tm.begin()
+                root = connection.root()
+                root[number]['count'] += 1
+                count = root[number]['count']
+                root['all'].change(1)
+                tm.commit()
+                done[number] = count
+            except TransientError:
+                tm.abort()
+        connection.close()
+
+    rnd = random.Random(1)
+    with switching_often(), ThreadPoolExecutor(THREADS * 2) as pool:
+        working = [pool.submit(work, number) for number in range(THREADS * 2)]
+        try:
+            for _ in range(ROUNDS):
+                goal = [count + rnd.randrange(1, 5) for count in done]
+                wait_for(lambda: all(map(int.__ge__, done, goal)) or any(
+                    future.done() for future in working), 'all threads get on')
+                killed = rnd.sample(cluster.daemons, rnd.randrange(1, 4))
+                for daemon in killed:
+                    daemon.kill()
+                cluster.start(killed)
+        finally:
+            stopping.set()
+        for future in working:
+            future.result(60)
+    retried(storages[0].sync)
+    with dbs[0].transaction() as connection:
+        root = connection.root()
+        counts = [root[number]['count'] for number in range(THREADS * 2)]
+        assert all(map(int.__ge__, counts, done))
+        assert root['all']() == sum(counts)
+    for db in dbs:
+        db.close()
