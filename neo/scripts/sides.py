@@ -3,7 +3,6 @@
 What is read of either is a `Past`: whole transactions, in tid order.  What is written is taken as
 it is: tids, status and pointers to the data of earlier revisions included.
 """
-import mmap
 import os
 from collections import namedtuple
 
@@ -148,12 +147,19 @@ class FileSide(Side):
         self._places = {}       # tid: where it starts, for those that `tids` gave last
 
     def check(self):
-        with open(self.name, 'rb') as file, \
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            if mapped.find(b'ZODB.blob') < 0:
-                return          # and that is much faster than reading it
-        for _ in self.transactions():
-            pass
+        if self._mentions(b'ZODB.blob'):
+            for _ in self.transactions():
+                pass
+
+    def _mentions(self, text):
+        """Much faster than reading the transactions."""
+        with open(self.name, 'rb') as file:
+            end = b''
+            while chunk := file.read(1 << 20):
+                if text in end + chunk:
+                    return True
+                end = chunk[-len(text):]
+        return False
 
     def tids(self):
         self._places.clear()
