@@ -4,7 +4,8 @@ import logging
 from ..cluster.ids import LETTERS, node_id, node_order
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
-from ..protocol.packets import ClusterStateChanged, Identify, NodesChanged, TableChanged
+from ..protocol.packets import (ClusterStateChanged, Identify, NodesChanged, SetClusterState,
+                                TableChanged)
 from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
 from . import recovery, serve_admins, serve_clients, serve_storages
 from .oids import Oids
@@ -240,7 +241,7 @@ class Master(Node):
         waiting, self.waiting = self.waiting, []
         for peer, packet, request_id in waiting:
             self.accept_client(peer, packet, request_id)
-        serve_admins.answer_all(self, self.start_requests, 'the cluster is running')
+        self.answer_operators(self.start_requests, 'the cluster is running')
 
     def stop_serving(self):
         """Close clients, who come back by themselves; what is in finish is settled later."""
@@ -250,6 +251,13 @@ class Master(Node):
             self.close(peer)
         self.announce([peer.id for peer in clients])
         self.transactions = self.oids = None
+
+    def answer_operators(self, requests, message):
+        """Those who waited for the cluster to start or to stop."""
+        for peer, request_id in requests:
+            if peer.connection in self.peers:
+                self.answer(peer, request_id, SetClusterState.Answer(message))
+        requests.clear()
 
     def tell_clients(self, packet, but=None):
         for peer in self.joined.values():

@@ -18,7 +18,6 @@ from ..protocol.limits import SHUTDOWN_GRACE, STOP_GRACE
 from ..protocol.packets import (ClusterStateChanged, RequestTerm, Settle, TableInForce, Unlock,
                                 WriteTable)
 from ..protocol.types import ClusterState, NodeKind
-from . import serve_admins
 
 RECOVERING, VERIFYING = ClusterState.RECOVERING, ClusterState.VERIFYING
 RUNNING, STOPPING = ClusterState.RUNNING, ClusterState.STOPPING
@@ -245,7 +244,7 @@ def stopping(master, patient=True):
         transactions = master.transactions
         if patient and transactions is not None and transactions.finishing:
             return
-        serve_admins.answer_all(master, master.stop_requests, 'the cluster is stopping')
+        master.answer_operators(master.stop_requests, 'the cluster is stopping')
         master.stop_requests = None     # everybody is being told
         master.stop_serving()
         for peer in master.peers_of(NodeKind.STORAGE, NodeKind.ADMIN):

@@ -47,13 +47,6 @@ def stop(master, peer, request_id):
         recovery.stop(master)
 
 
-def answer_all(master, requests, message):
-    for peer, request_id in requests:
-        if peer.connection in master.peers:
-            master.answer(peer, request_id, SetClusterState.Answer(message))
-    requests.clear()
-
-
 @handles(DescribeIds, sender=ADMIN)
 def describe_ids(master, peer, packet, request_id):
     master.answer(peer, request_id, DescribeIds.Answer(
