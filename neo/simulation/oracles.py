@@ -1,4 +1,4 @@
-"""What must be true at the end (docs/architecture.md lists it): compares what clients were told, a
+"""What must be true at the end: compares what clients were told, a
 `History`, with what the engines hold, a `Past`.  Each oracle yields complaints."""
 from bisect import bisect_right
 

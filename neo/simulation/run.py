@@ -199,9 +199,17 @@ class Run:
     def _left(self):
         """What should not be there when nobody does anything."""
         left = []
-        for name, machine in self.sim.world.machines.items():
-            if machine.disk is not None and machine.disk.engine.unfinished():
-                left.append('%s has unfinished %s' % (name, machine.disk.engine.unfinished()))
+        for name in self.sim.world.machines:
+            node = self.sim.world.node(name)
+            if name[0] == 'S':
+                there = (node.engine.unfinished(), node.transactions.by_ttid,
+                         node.transactions.locks.held, node.parked)
+            elif name[0] == 'C':
+                there = node.unfinished, node.transactions, node.outcomes
+            else:
+                there = node.transactions.finishing, node.questions
+            if any(there):
+                left.append('%s has %s' % (name, ', '.join(map(repr, filter(None, there)))))
         return left
 
     def _judge(self):
