@@ -251,6 +251,7 @@ class Master(Node):
             self.close(peer)
         self.announce([peer.id for peer in clients])
         self.transactions = self.oids = None
+        self.questions.clear()              # who has asked is closed, and asks again
 
     def answer_operators(self, requests, message):
         """Those who waited for the cluster to start or to stop."""
