@@ -108,13 +108,15 @@ class ForkServer:
 
 
 _server = None
+_making = threading.Lock()
 
 
 def server():
     """The one of this process, which ends with it."""
     global _server
-    if _server is None:
-        _server = ForkServer()
+    with _making:
+        if _server is None:
+            _server = ForkServer()
     return _server
 
 
