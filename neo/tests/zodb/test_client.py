@@ -522,14 +522,16 @@ def test_threads_while_daemons_are_killed(cluster):
                 tm.abort()
         connection.close()
 
+    def wait_all(goal, working):
+        wait_for(lambda: all(map(int.__ge__, done, goal)) or any(
+            future.done() for future in working), 'all threads get on')
+
     rnd = random.Random(1)
     with switching_often(), ThreadPoolExecutor(THREADS * 2) as pool:
         working = [pool.submit(work, number) for number in range(THREADS * 2)]
         try:
             for _ in range(ROUNDS):
-                goal = [count + rnd.randrange(1, 5) for count in done]
-                wait_for(lambda: all(map(int.__ge__, done, goal)) or any(
-                    future.done() for future in working), 'all threads get on')
+                wait_all([count + rnd.randrange(1, 5) for count in done], working)
                 killed = rnd.sample(cluster.daemons, rnd.randrange(1, 4))
                 for daemon in killed:
                     daemon.kill()
