@@ -83,7 +83,6 @@ class Storage(Node):
         self._delay = min(self._delay * 2, limits.RECONNECT_DELAY_MAX)
 
     def give_up(self, reason):
-        self.log('%s', reason, level=logging.ERROR)
         self.exit(1, reason)
 
     def lost(self, peer, reason):
