@@ -6,7 +6,7 @@ transaction takes one message per storage before *finish*.  The application reso
 """
 from ..cluster.node import handles
 from ..protocol import limits
-from ..protocol.packets import Abort, Conflict, GaveWay, GiveWay, Store, Vote
+from ..protocol.packets import Conflict, GaveWay, GiveWay, Store, Vote
 from ..protocol.types import NodeKind
 from .exception import ClusterUnavailable, TransactionFailed, exception_for
 from .operation import Operation, succeeded
@@ -317,7 +317,7 @@ class Transaction:
             if part.peer is not None:
                 link = client.storages.get(part.storage)
                 if link is not None and link.peer is part.peer:
-                    client.send(part.peer, Abort((self.ttid,)))
+                    link.abort(client, (self.ttid,))
                 else:
                     # It may have voted, and keeps that until it is told.
                     client.orphans.setdefault(part.storage, []).append(self.ttid)

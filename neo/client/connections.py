@@ -1,8 +1,10 @@
 """The connections of a client: one to the primary, and one to each storage it has announced."""
+from collections import deque
+
 from ..cluster.node import handles
 from ..cluster.partition_table import PartitionTable
 from ..protocol import limits
-from ..protocol.packets import Error, Identify, NodesChanged, TableChanged
+from ..protocol.packets import Abort, Error, Identify, NodesChanged, TableChanged
 from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
 from .exception import ClusterRefused
 
@@ -26,7 +28,8 @@ class BackOff:
 class Link:
     """A storage, as the primary has announced it, and the connection to it."""
 
-    __slots__ = 'id', 'address', 'running', 'connecting', 'peer', 'session', 'back_off'
+    __slots__ = ('id', 'address', 'running', 'connecting', 'peer', 'session', 'back_off',
+                 'aborted')
 
     def __init__(self, id):
         self.id = id
@@ -36,6 +39,16 @@ class Link:
         self.peer = None                # once it has accepted this client
         self.session = 0                # in which what it votes counts
         self.back_off = BackOff()
+        self.aborted = deque()          # (when, ttid): lately, on this connection
+
+    def abort(self, client, ttids):
+        """Have it forget transactions.  A connection may be lost with this message in it: then it
+        is told again on the next one.  Nothing is in flight for longer than a dead peer is kept."""
+        aborted = self.aborted
+        while aborted and aborted[0][0] < client.now - 2 * limits.PEER_TIMEOUT:
+            aborted.popleft()
+        aborted.extend((client.now, ttid) for ttid in ttids)
+        client.send(self.peer, Abort(tuple(ttids)))
 
     def refused(self, client, peer, error):
         """As the context of Identify."""

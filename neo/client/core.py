@@ -110,12 +110,15 @@ class Client(Node):
     def storage_found(self, link):
         orphans = self.orphans.pop(link.id, None)
         if orphans:
-            self.send(link.peer, commit.Abort(tuple(orphans)))
+            link.abort(self, orphans)
         for transaction in list(self.transactions.values()):
             transaction.storage_found(self, link.id)
         self.resume_stalled()
 
     def storage_lost(self, link, reason):
+        if link.aborted:
+            self.orphans.setdefault(link.id, []).extend(ttid for _, ttid in link.aborted)
+            link.aborted.clear()
         for transaction in list(self.transactions.values()):
             transaction.storage_lost(self, link.id, reason)
 

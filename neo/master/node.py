@@ -236,7 +236,9 @@ class Master(Node):
         self.oids = Oids(next_oid)
         self.set_phase(ClusterState.RUNNING)
         for peer in self.peers_of(NodeKind.STORAGE, NodeKind.ADMIN):
-            self.describe_to(peer)
+            # A storage that has not promised this term takes no part, or is told later.
+            if peer.kind == NodeKind.ADMIN or peer.data.state is not None:
+                self.describe_to(peer)
         serve_clients.reserve_oids(self, 0)
         waiting, self.waiting = self.waiting, []
         for peer, packet, request_id in waiting:

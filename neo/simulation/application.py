@@ -151,16 +151,7 @@ class Work:
         `transaction` is one that has begun already."""
         attempt = self.attempt
         try:
-            self.transaction = transaction or (yield self.client.begin())
-            attempt.ttid = self.transaction.ttid
-            self._step()
-            for oid in attempt.writes:
-                yield self._store(oid)
-            for oid, serial in attempt.checks.items():
-                yield self.client.check(self.transaction, oid, serial)
-            self._step()
-            yield from self._vote()
-            self._step()
+            yield from self.vote(transaction or (yield self.client.begin()))
         except BaseException:
             attempt.state = outcome.ABORTED
             if self.transaction is not None:
@@ -176,6 +167,20 @@ class Work:
             raise
         yield from self._committed()
         return attempt.tid
+
+    def vote(self, transaction):
+        """All up to the vote."""
+        attempt = self.attempt
+        self.transaction = transaction
+        attempt.ttid = transaction.ttid
+        self._step()
+        for oid in attempt.writes:
+            yield self._store(oid)
+        for oid, serial in attempt.checks.items():
+            yield self.client.check(transaction, oid, serial)
+        self._step()
+        yield from self._vote()
+        self._step()
 
     def import_batch(self, count):
         """Commit what was written, dealt out to `count` transactions of the near future, as one."""

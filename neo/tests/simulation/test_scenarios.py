@@ -94,6 +94,33 @@ def warm(sim, client):
     yield from work.read(1)
 
 
+def test_an_abort_that_is_lost_with_its_connection_is_told_again():
+    sim = Simulation(storages=2, partitions=2, clients=2).start()
+    client = sim.applications['C1'].client
+
+    def vote_only():
+        work = sim.work('C1')
+        work.write(0, 1)
+        work.write(1, 1)
+        transaction = yield client.begin()
+        yield from work.vote(transaction)
+        return transaction
+    voted = sim.do('C1', vote_only())
+    sim.wait(voted)
+    # The abort is on its way to S1 when the connection breaks, and S1 sees that only.
+    sim.world.network.cut('C1', 'S1')
+    sim.applications['C1'].process.call(lambda: client.abort(voted.result))
+    sim.run_for(.5)
+    for end in list(sim.world.network.ends):
+        if (end.machine.name, end.peer_machine.name) == ('S1', 'C1'):
+            end.flight.clear()
+            sim.world.network.reset(end)
+    sim.world.network.mend('C1', 'S1')
+    after = sim.commit('C2', o0=2)
+    sim.wait(after, seconds=10)
+    assert after.error is None
+
+
 def test_a_read_waits_for_a_locked_transaction_and_for_no_other():
     sim = Simulation(storages=2, partitions=2, clients=2).start()
     sim.wait(sim.commit('C1', o0=1, o1=1, o2=1))
