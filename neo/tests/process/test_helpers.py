@@ -10,18 +10,18 @@ from ..daemons import Cluster
 from ..forkserver import ROOT
 
 SCRIPT = '''
-import os, signal
+import os, signal, sys
 from neo.tests.daemons import Cluster
-cluster = Cluster(admin=True)
+cluster = Cluster(admin=True, directory=sys.argv[1])
 cluster.client()
 print(*[daemon.pid for daemon in cluster.daemons], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 '''
 
 
-def test_daemons_end_with_who_started_them():
-    told = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, cwd=ROOT,
-                          timeout=60)
+def test_daemons_end_with_who_started_them(tmp_path):
+    told = subprocess.run([sys.executable, '-c', SCRIPT, tmp_path], capture_output=True, text=True,
+                          cwd=ROOT, timeout=60)
     assert told.returncode == -signal.SIGKILL, told.stderr
     for pid in map(int, told.stdout.split()):
         try:
