@@ -44,6 +44,8 @@ class Master(Node):
         self.reason = ''
         self.term = 0
         self.cluster_id = self.history = None
+        self.certain = False            # of these: the cluster has run, or was created, under us
+        self.rivals = False             # storages of another cluster of this name are waiting
         self.table = None               # PartitionTable in force, or about to be
         self.members = {}               # storage id -> identity, of the table
         self.writing = False            # that table is being written, and is to come in force
@@ -103,8 +105,21 @@ class Master(Node):
             if self.cluster_id is None:
                 self.cluster_id, self.history = packet.cluster_id, packet.history
             elif (self.cluster_id, self.history) != (packet.cluster_id, packet.history):
-                raise Refused(ErrorCode.ANOTHER_CLUSTER, 'the database belongs to another cluster'
-                              ' of the same name')
+                self._refuse_stranger(packet)
+
+    def _refuse_stranger(self, packet):
+        """A storage of another cluster of this name.  Until this cluster has run, it may just as
+        well be that the others, who came first, do not belong here."""
+        message = 'the database belongs to another cluster of the same name'
+        if self.certain:
+            raise Refused(ErrorCode.ANOTHER_CLUSTER, message)
+        if not self.rivals:
+            self.rivals = True
+            self.log('storages of two clusters that are called %s are here: those of %s, which'
+                     ' came first, and %s:%s of %s', self.cluster, self.cluster_id.hex(),
+                     *(packet.address or ('?', 0)), packet.cluster_id.hex(),
+                     level=logging.WARNING)
+        raise Refused(ErrorCode.NOT_READY, message + ' than that of storages who came first')
 
     def _id_of(self, packet):
         """The id of a storage which has been here before, even if it does not know it yet."""
@@ -164,7 +179,16 @@ class Master(Node):
         if self.phase == ClusterState.STOPPING:
             recovery.stopping(self)
         elif peer.kind == NodeKind.STORAGE:
+            self._forget_cluster()
             recovery.storage_lost(self, peer)
+
+    def _forget_cluster(self):
+        """Let rivals in, once those who came first have left without having started."""
+        if self.rivals and not self.certain and not any(
+                storage.data.known for storage in self.storages()):
+            self.rivals = False
+            self.cluster_id = self.history = self.table = None
+            self.members = {}
 
     # -- what is told to whom -----------------------------------------------------------------
     def node_info(self, id):
@@ -232,6 +256,7 @@ class Master(Node):
     # -- running ------------------------------------------------------------------------------
     def run(self, last_tid, next_oid):
         """Every storage is ready: serve."""
+        self.certain = True
         self.transactions = Transactions(self.term, last_tid)
         self.oids = Oids(next_oid)
         self.set_phase(ClusterState.RUNNING)

@@ -147,6 +147,7 @@ def missing_for_start(master, granted):
 def create(master):
     """A new cluster, of all the storages that are there."""
     granted = [peer for peer in master.storages() if peer.data.state is not None]
+    master.certain = True
     master.cluster_id = master.rnd.randbytes(16)
     master.history = master.rnd.randbytes(16)
     master.members = {peer.id: peer.data.identity for peer in granted}

@@ -203,3 +203,18 @@ def test_a_newcomer_that_obeys_another_master_does_not_disturb():
     assert newcomer.open and talk.node.phase == RUNNING
     storage.leave()
     assert newcomer.take(RequestTerm)[0].term == 10
+
+
+def test_a_stranger_who_comes_first_does_not_drive_the_others_away():
+    talk = Conversation()
+    stranger = talk.storage(id='S1', cluster_id=b'x' * 16, history=b'y' * 16)
+    grant(stranger, table('S1', 'S2'), (3, 5))
+    refused = talk.storage(id='S1', cluster_id=b'c' * 16, history=b'h' * 16)
+    assert refused.take(Error)[0].error == ErrorCode.NOT_READY      # it tries again
+    stranger.leave()
+    first, second = known_storage(talk, 1), known_storage(talk, 2)
+    write(first), write(second)
+    first.reply(Settle, 0), second.reply(Settle, 0)
+    assert talk.node.phase == RUNNING
+    stranger = talk.storage(cluster_id=b'x' * 16, history=b'y' * 16)
+    assert stranger.take(Error)[0].error == ErrorCode.ANOTHER_CLUSTER
