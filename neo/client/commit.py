@@ -220,7 +220,7 @@ class Transaction:
     # -- the vote -------------------------------------------------------------------------
     def describe(self, metadata):
         self.described = True
-        self.set_metadata(metadata, self.imposed, sorted(self.records))
+        self.set_metadata(metadata, self.imposed, self.records)
 
     def set_metadata(self, metadata, tid, oids):
         """`metadata` is (status, user, description, extension) as it is stored."""

@@ -35,7 +35,7 @@ class Import(Operation):
     def _describe(self, transaction):
         imports = []
         for tid, status, user, description, extension, records in self.batch:
-            oids = sorted({record[0] for record in records})
+            oids = list(dict.fromkeys(record[0] for record in records))
             transaction.set_metadata((status, user, description, extension), tid, oids)
             imports.append((tid, tuple(oids)))
         transaction.imports = tuple(imports)

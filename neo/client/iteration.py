@@ -8,7 +8,7 @@ from heapq import merge
 from ZODB.BaseStorage import DataRecord, TransactionRecord
 from ZODB.utils import p64
 
-from ..protocol.limits import CHUNK
+from ..protocol.limits import ITERATION_MEMORY
 
 
 def stream(run, client, rows, position, fetch):
@@ -57,10 +57,11 @@ class Iterator:
 
     `run(function, *args)` waits for an operation of `client`; `decode(compression, checksum, data)`
     makes data as the application knows them.  Records of one transaction are kept with it up to
-    `keep` bytes; beyond, they are asked for again each time.
+    `keep` bytes, in the order in which they were stored; beyond, they are asked for again each
+    time, and come by oid.
     """
 
-    def __init__(self, run, client, decode, start, stop, keep=4 * CHUNK):
+    def __init__(self, run, client, decode, start, stop, keep=ITERATION_MEMORY):
         self._run = run
         self._client = client
         self._decode = decode
@@ -84,9 +85,9 @@ class Iterator:
         return self
 
     def __next__(self):
-        tid, _ttid, status, user, description, extension, _oids = next(self._transactions)
+        tid, _ttid, status, user, description, extension, oids = next(self._transactions)
         self._given += 1
-        return Transaction(self, self._given - 1, tid, status, user, description, extension)
+        return Transaction(self, self._given - 1, tid, status, user, description, extension, oids)
 
     def close(self):
         self._transactions, self._records = iter(()), None
@@ -134,11 +135,12 @@ class Iterator:
 class Transaction(TransactionRecord):
     """One transaction; may be iterated over again and again."""
 
-    def __init__(self, iterator, number, tid, status, user, description, extension):
+    def __init__(self, iterator, number, tid, status, user, description, extension, oids):
         super().__init__(p64(tid), status, user, description, extension)
         self._iterator = iterator
         self._number = number
         self._tid = tid
+        self._oids = oids               # as they were stored
         self._records = None
         self._many = False
 
@@ -146,5 +148,8 @@ class Transaction(TransactionRecord):
         if self._records is None and not self._many:
             self._records = self._iterator.few_records(self._number, self._tid)
             self._many = self._records is None
+            if self._records:
+                place = {oid: i for i, oid in enumerate(self._oids)}
+                self._records.sort(key=lambda record: place.get(record[0], len(place)))
         records = self._iterator.all_records(self._tid) if self._many else self._records
         return map(self._iterator.data_record, records)

@@ -45,6 +45,9 @@ PENDING_IN_MEMORY = 4 * MiB
 # An answer to an iteration or to a bulk load holds about so much, or so many rows.
 CHUNK = 1 * MiB
 CHUNK_ROWS = 2000
+# Records of one transaction that an iterator puts in the order in which they were stored; those of
+# a larger one come by oid, as storages have them.
+ITERATION_MEMORY = 32 * MiB
 # Loads in flight from one client to one storage.
 LOAD_WINDOW = 256
 # Requests of one peer that are parked, before that peer is no longer read.

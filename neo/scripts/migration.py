@@ -1,6 +1,7 @@
 """Copying the past of one storage into another one, and comparing both."""
 from collections import deque
 from itertools import zip_longest
+from operator import itemgetter
 
 from .sides import Batch, MigrationError
 
@@ -45,7 +46,9 @@ def difference(ours, theirs):
     for name in 'status', 'user', 'description', 'extension':
         if getattr(ours, name) != getattr(theirs, name):
             return '%s %r instead of %r' % (name, getattr(theirs, name), getattr(ours, name))
-    for one, other in zip_longest(ours.revisions, theirs.revisions):
+    # Of a large transaction, a cluster gives the records by oid, not as they were stored.
+    for one, other in zip_longest(sorted(ours.revisions, key=itemgetter(0)),
+                                  sorted(theirs.revisions, key=itemgetter(0))):
         if one != other:
             if one is None or other is None or one[0] != other[0]:
                 return 'it changes other objects'
@@ -98,7 +101,7 @@ class Migration:
         self._compare(transactions, 0)
         missing = next(transactions, None)
         if missing is not None:
-            raise Differ('%s lacks transaction %#x' % (self.destination.name, missing.tid))
+            raise Differ('%s lacks transaction %#018x' % (self.destination.name, missing.tid))
         self._end(self.compared)
 
     def _start(self, doing):
@@ -116,7 +119,7 @@ class Migration:
             self.skipped += len(tids) == self.tail
             tids.append(tid)
         if not tids or tids[-1] != self.last:
-            raise Differ('the last transaction of %s, %#x, is not in %s' % (
+            raise Differ('the last transaction of %s, %#018x, is not in %s' % (
                 self.destination.name, self.last, self.source.name))
         return tids[0]
 
@@ -124,7 +127,8 @@ class Migration:
         """Take from `transactions` what the destination has."""
         for theirs in self.destination.transactions(start):
             ours = next(transactions, None)
-            if ours != theirs:
+            if ours != theirs and (ours is None or ours.tid != theirs.tid
+                                   or difference(ours, theirs)):
                 raise self._differ(ours, theirs)
             self.compared += 1
             self.progress.update(self.source.position, self.compared)
@@ -135,10 +139,10 @@ class Migration:
         if ours is None or ours.tid != theirs.tid:
             tid = theirs.tid if ours is None else min(ours.tid, theirs.tid)
             where = self.destination if tid == theirs.tid else self.source
-            return Differ('%s holds another history: %#x is the first transaction that differs,'
+            return Differ('%s holds another history: %#018x is the first transaction that differs,'
                           ' it is in %s only' % (self.destination.name, tid, where.name))
-        return Differ('%s holds another history: %#x is the first transaction that differs: %s' % (
-            self.destination.name, ours.tid, difference(ours, theirs)))
+        return Differ('%s holds another history: %#018x is the first transaction that differs: %s'
+                      % (self.destination.name, ours.tid, difference(ours, theirs)))
 
     def _copy(self, transactions):
         # Without some of the batches if the user does not want to wait for them; those that are on

@@ -149,11 +149,11 @@ def run(migration, options):
             migration.verify()
     except Interrupted:
         raise MigrationError(
-            'interrupted. Everything up to transaction %#x is in %s: the same command goes on from'
-            ' there' % (migration.last, migration.destination.name) if migration.last
+            'interrupted. Everything up to transaction %#018x is in %s: the same command goes on'
+            ' from there' % (migration.last, migration.destination.name) if migration.last
             else 'interrupted before anything was copied')
     if migration.last:
-        print('%s has all %d transactions of %s, up to %#x' % (
+        print('%s has all %d transactions of %s, up to %#018x' % (
             migration.destination.name, migration.total, migration.source.name, migration.last))
     else:
         print('%s is empty: there was nothing to copy' % migration.source.name)

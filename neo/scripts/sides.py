@@ -30,7 +30,7 @@ def read(name, transaction, records):
     revisions = {}
     for record in records:
         if record.tid != transaction.tid:
-            raise MigrationError('%s is damaged: transaction %#x has a record of %#x' % (
+            raise MigrationError('%s is damaged: transaction %#018x has a record of %#x' % (
                 name, u64(transaction.tid), u64(record.tid)))
         if is_blob_record(record.data):
             raise MigrationError(BLOBS % name)
@@ -38,7 +38,7 @@ def read(name, transaction, records):
         revisions[u64(record.oid)] = record.data, record.data_txn and u64(record.data_txn)
     return Past(u64(transaction.tid), transaction.status, transaction.user, transaction.description,
                 transaction.extension_bytes,
-                [(oid, *revisions[oid]) for oid in sorted(revisions)])
+                [(oid, *revision) for oid, revision in revisions.items()])
 
 
 class Side:
@@ -175,7 +175,7 @@ class FileSide(Side):
         last = 0
         for place, transaction in self._read(self._places[start] if start else 4):
             if u64(transaction.tid) <= last:
-                raise MigrationError('%s is damaged: transaction %#x comes after %#x' % (
+                raise MigrationError('%s is damaged: transaction %#018x comes after %#x' % (
                     self.name, u64(transaction.tid), last))
             records = iter(transaction)
             try:

@@ -147,7 +147,7 @@ def test_another_history(source, destination, quick, tmp_path):
     assert records(destination) == before
     with pytest.raises(Differ) as error:
         migrate(source, destination)
-    assert '%#x' % int.from_bytes(records(source)[0][0], 'big') in str(error.value)
+    assert '%#018x' % int.from_bytes(records(source)[0][0], 'big') in str(error.value)
 
 
 def test_more_than_the_source(source, destination):

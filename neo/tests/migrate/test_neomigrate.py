@@ -143,7 +143,7 @@ def test_interrupted_and_resumed(files, cluster):
     expected = past_of_file(source)
     there = past(open_storage(cluster))
     assert 0 < len(there) < len(expected) and there == expected[:len(there)]
-    assert '%#x' % u64(there[-1][0]) in errors
+    assert '%#018x' % u64(there[-1][0]) in errors
     status, output, errors = neomigrate(*into(cluster, source, '--quick'))
     assert status == 0, errors
     assert past(open_storage(cluster)) == expected
@@ -177,7 +177,7 @@ def test_another_history(files, cluster):
     before = past(open_storage(cluster))
     status, output, errors = neomigrate(*into(cluster, files / 'odd.fs'))
     assert status == 1
-    assert 'holds another history: %#x' % u64(past_of_file(files / 'odd.fs')[0][0]) in errors
+    assert 'holds another history: %#018x' % u64(past_of_file(files / 'odd.fs')[0][0]) in errors
     assert len(errors.splitlines()) == 1
     assert past(open_storage(cluster)) == before
 

@@ -288,6 +288,24 @@ def test_a_tid_of_the_past_is_refused(cluster):
     assert commit(storage, (z64, p64(last + 1), b'2')) > p64(last + 1)
 
 
+@pytest.mark.parametrize('cluster', [TWO], indirect=True)
+def test_records_are_iterated_in_the_order_of_their_stores(cluster):
+    storage = cluster.client()
+    oids = [storage.new_oid() for _ in range(20)]
+    random.Random(1).shuffle(oids)
+    txn = begin(storage, *[(oid, z64, b'data') for oid in oids])
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn)
+    assert [record.oid for record in next(storage.iterator())] == oids
+    other = cluster.client()
+    # … as those of another storage, with a tid that is imposed.
+    batch = [(u64(storage.lastTransaction()) + 1, ' ', b'', b'', b'',
+              [(u64(oid), b'more', None) for oid in oids])]
+    assert list(other.import_transactions([batch]))
+    *_, last = other.iterator()
+    assert [record.oid for record in last] == oids
+
+
 class Listener:
     """In the place of a DB."""
 
