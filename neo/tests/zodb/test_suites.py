@@ -15,13 +15,17 @@ class StorageTest(ClusterTest, StorageTestBase):
 
 class TestBasic(StorageTest, BasicStorage.BasicStorage):
 
-    test_race_external_invalidate_vs_disconnect = None      # below: it is long
+    test_race_external_invalidate_vs_disconnect = None      # below: it is long, and can run beside
 
 
-class TestReconnections(Replicated, StorageTest, RaceTests):
+class TestReconnections(StorageTest, RaceTests):
 
     test_race_loadopen_vs_local_invalidate = None           # above
     test_race_load_vs_external_invalidate = None
+
+
+class TestReplicatedReconnections(Replicated, TestReconnections):
+    pass
 
 
 class TestReplicatedBasic(Replicated, TestBasic):
