@@ -315,11 +315,11 @@ class Transaction:
         self.state = ENDED
         for part in self.parts.values():
             if part.peer is not None:
+                # After a lost connection too: what was voted is kept until this is told.
                 link = client.storages.get(part.storage)
-                if link is not None and link.peer is part.peer:
+                if link is not None and link.peer is not None:
                     link.abort(client, (self.ttid,))
                 else:
-                    # It may have voted, and keeps that until it is told.
                     client.orphans.setdefault(part.storage, []).append(self.ttid)
 
 

@@ -206,6 +206,8 @@ class Run:
                          node.transactions.locks.held, node.parked)
             elif name[0] == 'C':
                 there = node.unfinished, node.transactions, node.outcomes
+            elif node.transactions is None:
+                there = node.reason,
             else:
                 there = node.transactions.finishing, node.questions
             if any(there):

@@ -200,8 +200,9 @@ def test_once_it_waits_for_nothing_it_gives_way_to_nobody():
     assert not storage.heard
 
 
+@pytest.mark.parametrize('late', [False, True], ids=['aborted at once', 'when it is back'])
 @pytest.mark.parametrize('when', ['stored', 'voting', 'voted'])
-def test_a_lost_storage_fails_the_transaction_and_it_may_be_tried_again(when):
+def test_a_lost_storage_fails_the_transaction_and_it_may_be_tried_again(when, late):
     c, txn, (storage, other) = begun(storages=2, replicas=1)
     c.do('store', txn, record(1, 5, BIG * 2))
     vote = None
@@ -217,10 +218,14 @@ def test_a_lost_storage_fails_the_transaction_and_it_may_be_tried_again(when):
     last = c.do('finish', txn) if when == 'voted' else c.do('vote', txn, METADATA)
     assert isinstance(last.error, TransactionFailed)
     other.heard.clear()
+    if late:
+        c.wait(limits.RECONNECT_DELAY)
+        again = c.meet('S1')
     assert c.do('abort', txn).done
     other.hears(Abort, ttids=(txn.ttid,))
-    c.wait(limits.RECONNECT_DELAY)
-    again = c.meet('S1')
+    if not late:
+        c.wait(limits.RECONNECT_DELAY)
+        again = c.meet('S1')
     again.hears(Abort, ttids=(txn.ttid,))
     assert not c.client.transactions
 
