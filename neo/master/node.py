@@ -16,7 +16,7 @@ class Joined:
     """What the master keeps of a node that has joined; the `data` of its Peer."""
 
     __slots__ = ('identity', 'address', 'name', 'session', 'known', 'clock_offset', 'state',
-                 'term', 'waiting', 'last_tid')
+                 'term', 'waiting_for', 'last_tid')
 
     def __init__(self, packet, session, now):
         self.identity = packet.identity
@@ -27,7 +27,7 @@ class Joined:
         self.known = packet.id is not None      # it came with its id, kept in its database
         self.clock_offset = packet.clock - now  # seconds that its clock is ahead of ours
         self.state = None                       # its RequestTerm.Answer, granted in this term
-        self.waiting = False                    # recovery waits for an answer from it
+        self.waiting_for = None                 # the request that recovery wants answered: its class
 
 
 class Master(Node):

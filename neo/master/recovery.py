@@ -43,7 +43,7 @@ def stand(master):
 
 
 def request_term(master, peer):
-    peer.data.waiting = False
+    peer.data.waiting_for = None
     master.ask(peer, RequestTerm(master.term, master.identity), master.term)
 
 
@@ -58,7 +58,7 @@ def storage_lost(master, peer):
     needed = master.table is not None and peer.id in master.table.storages()
     if needed and (master.writing or master.phase != RECOVERING):
         begin(master, '%s is gone' % peer.id)
-    elif master.phase == RECOVERING:
+    elif master.phase == RECOVERING and not master.writing:
         wait(master)
 
 
@@ -167,21 +167,21 @@ def write_everywhere(master, table):
 
 
 def write_table(master, peer):
-    peer.data.waiting = True
+    peer.data.waiting_for = WriteTable
     master.ask(peer, WriteTable(
         master.cluster_id, master.history, master.partitions, master.table.pack(),
         sorted(master.members.items())), master.table.key)
 
 
 def all_answered(master):
-    return not any(peer.data.waiting for peer in master.needed())
+    return all(peer.data.waiting_for is None for peer in master.needed())
 
 
 @handles(WriteTable.Answer, sender=NodeKind.STORAGE)
 def table_written(master, peer, answer, key):
-    if key != master.table.key or not peer.data.waiting:
+    if key != master.table.key or peer.data.waiting_for is not WriteTable:
         return                          # of an earlier attempt
-    peer.data.waiting = False
+    peer.data.waiting_for = None
     if master.phase != RECOVERING:
         master.send(peer, TableInForce(key))
         if master.phase == RUNNING:
@@ -196,7 +196,7 @@ def verify(master):
     master.writing = False
     master.change_phase(VERIFYING)
     for peer in master.storages():
-        if peer.data.state is not None and not peer.data.waiting:
+        if peer.data.state is not None and peer.data.waiting_for is None:
             master.send(peer, TableInForce(master.table.key))
     tids = {}
     for peer in master.needed():
@@ -205,7 +205,7 @@ def verify(master):
                 raise AssertionError('transaction %#x has two tids' % ttid)
     master.settling = sorted(tids.items())
     for peer in master.needed():
-        peer.data.waiting = True
+        peer.data.waiting_for = Settle
         master.ask(peer, Settle(master.settling), master.term)
 
 
@@ -213,7 +213,7 @@ def verify(master):
 def settled(master, peer, answer, term):
     if term != master.term:
         return                          # recovery has begun again meanwhile
-    peer.data.waiting = False
+    peer.data.waiting_for = None
     peer.data.last_tid = answer.last_tid
     if all_answered(master):
         serve(master)

@@ -218,3 +218,17 @@ def test_a_stranger_who_comes_first_does_not_drive_the_others_away():
     assert talk.node.phase == RUNNING
     stranger = talk.storage(cluster_id=b'x' * 16, history=b'y' * 16)
     assert stranger.take(Error)[0].error == ErrorCode.ANOTHER_CLUSTER
+
+
+def test_a_newcomer_lost_while_the_table_is_written_changes_nothing():
+    talk = Conversation()
+    newcomer = talk.storage()
+    grant(newcomer)
+    first, second = known_storage(talk, 1), known_storage(talk, 2)
+    newcomer.leave()
+    write(first), write(second)
+    assert not first.hears(WriteTable) and not second.hears(WriteTable)
+    first.reply(Settle, 1000)
+    assert talk.node.phase == ClusterState.VERIFYING
+    second.reply(Settle, 900)
+    assert talk.node.phase == RUNNING and talk.node.transactions.last_told == 1000
