@@ -27,7 +27,7 @@ class Joined:
         self.known = packet.id is not None      # it came with its id, kept in its database
         self.clock_offset = packet.clock - now  # seconds that its clock is ahead of ours
         self.state = None                       # its RequestTerm.Answer, granted in this term
-        self.waiting_for = None                 # the request that recovery wants answered: its class
+        self.waiting_for = None                 # kind of request that recovery wants answered
 
 
 class Master(Node):

@@ -222,7 +222,7 @@ def test_a_stranger_who_comes_first_does_not_drive_the_others_away():
 
 def test_a_newcomer_lost_while_the_table_is_written_changes_nothing():
     talk = Conversation()
-    newcomer = talk.storage()
+    newcomer = talk.storage(identity=b'n' * 16, id='S9')
     grant(newcomer)
     first, second = known_storage(talk, 1), known_storage(talk, 2)
     newcomer.leave()
