@@ -182,8 +182,11 @@ class Run:
         before = commits.copy()
 
         def done():
+            # A commit from before may be told only now: the cluster must run as well.
+            master = sim.world.node('M1')
             return not self.waiting_for_setup and all(
-                commits[a.label] > before[a.label] for a in sim.applications.values())
+                commits[a.label] > before[a.label] for a in sim.applications.values()
+            ) and master is not None and master.transactions is not None
         self._require(done, PATIENCE, lambda: 'a commit of everybody after all faults: %s' % (
             commits - before))
 
