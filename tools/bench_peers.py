@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from neo.scripts.cluster import LocalCluster, free_port  # noqa: E402
+from neo.local.cluster import LocalCluster, free_port  # noqa: E402
 
 DEFAULT_PARTITIONS = 100    # of neomaster
 WORK = Path(__file__).resolve().with_name('bench_work.py')

@@ -23,11 +23,11 @@ from ..protocol.checksum import checksum
 from ..protocol.types import MAX_ID, Compression
 from ..runtime.threaded import ThreadedNode
 from . import compression
-from .core import Client
+from .core.client import Client
 from .delivery import Delivery
 from .exception import (BrokenData, NEOStorageError, NoObject, NoRevision, StorageClosed)
 from .iteration import Iterator
-from .loads import LoadObject
+from .core.loads import LoadObject
 
 UNAVAILABLE = ('ca', 'cert', 'key', 'blob_dir', 'shared_blob_dir', 'blob_cache_size', 'client',
                'var')

@@ -2,36 +2,14 @@
 import argparse
 import json
 import os
-import random
 import sys
 
 from .. import __version__
 from ..cluster.addresses import parse
 from ..ctl.commands import NotAvailable, add_commands
-from ..ctl.node import Ctl
 from ..ctl.show import Nothing
-from ..runtime import clock
-from ..runtime.driver import Driver
+from ..runtime.ask import TIMEOUT, NoAnswer, ask
 from .options import ADMIN, ADMIN_PORT, BIND, KEYS, Parser, UsageError, read_section
-
-TIMEOUT = 30.0
-
-
-def ask(address, request, timeout=TIMEOUT):
-    """The answer of the admin node at `(host, port)`; UsageError says why there is none."""
-    driver = Driver(lambda level, message: None)
-    try:
-        node = driver.node = Ctl(random.Random(), address, request, timeout)
-        node.start(clock.now())
-        driver.act()
-        while driver.exit is None:
-            driver.turn(driver.poll(driver.next()))
-    finally:
-        driver.close()
-    if node.failure is not None:
-        raise UsageError(node.failure)
-    return node.answer
-
 
 # -- command line -----------------------------------------------------------------------------
 def parser():
@@ -93,7 +71,7 @@ def main(arguments=None):
         run(options)
         sys.stdout.flush()
         return 0
-    except (NotAvailable, UsageError, Nothing) as e:
+    except (NotAvailable, UsageError, Nothing, NoAnswer) as e:
         print('neoctl: %s' % e, file=sys.stderr)
         return 1
     except BrokenPipeError:

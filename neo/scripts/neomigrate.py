@@ -12,10 +12,10 @@ from ZODB.POSException import POSError
 
 from .. import __version__
 from ..cluster.addresses import parse_list
-from .migration import Interrupted, Migration
+from ..migrate.migration import Interrupted, Migration
 from .options import Parser
-from .progress import Progress
-from .sides import FileSide, MigrationError, NewFileSide, StorageSide
+from ..migrate.progress import Progress
+from ..migrate.sides import FileSide, MigrationError, NewFileSide, StorageSide
 
 INTERRUPTED = 130       # exit status, as of a program that SIGINT has ended
 EXAMPLE = """\
@@ -64,7 +64,7 @@ def is_cluster(side):
 # -- the sides ------------------------------------------------------------------------------
 def open_cluster(masters, options, unavailable, read_only):
     from ..client.Storage import Storage
-    from .neoside import NEOSide
+    from ..migrate.neoside import NEOSide
     storage = Storage(master_nodes=masters, name=options.cluster, read_only=read_only,
                       compress=options.compress)
     return NEOSide('cluster %s' % options.cluster, storage, unavailable)

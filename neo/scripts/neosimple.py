@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from .. import __version__
 from ..cluster.addresses import readable
 from ..protocol import limits
-from .cluster import ClusterError, LocalCluster
+from ..local.cluster import ClusterError, LocalCluster
 from .options import Parser, cluster_name, integer
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP

@@ -1,7 +1,7 @@
 """A cluster in a virtual world, for scenarios written by hand and for random runs."""
 from random import Random
 
-from ..client.core import Client
+from ..client.core.client import Client
 from ..master.node import Master
 from ..protocol.types import ClusterState
 from ..storage.node import Storage

@@ -11,30 +11,32 @@ ROOT = Path(__file__).parents[1]                    # of the package
 BASE = {'neo.protocol', 'neo.cluster'}
 ENGINE_BASE = BASE | {'neo.storage.engine'}
 ROLES = {'neo.master', 'neo.storage', 'neo.client', 'neo.admin', 'neo.ctl'}
-ALL = BASE | ROLES | {'neo', 'neo.runtime', 'neo.simulation', 'neo.scripts', 'neo.tests'}
+ALL = BASE | ROLES | {'neo', 'neo.runtime', 'neo.simulation', 'neo.scripts', 'neo.tests',
+                      'neo.migrate', 'neo.local'}
 MAY_IMPORT = {
     'neo.protocol': {'neo.protocol'},
     'neo.cluster': BASE,
     'neo.master': BASE | {'neo.master'},
     'neo.storage': BASE | {'neo.storage'},
     'neo.storage.engine': ENGINE_BASE,
-    'neo.client': BASE | {'neo.client'},
+    'neo.client': BASE | {'neo.client', 'neo.runtime'},
+    'neo.client.core': BASE | {'neo.client.core', 'neo.client.exception'},
     'neo.admin': BASE | {'neo.admin'},
     'neo.ctl': BASE | {'neo.ctl'},
     'neo.runtime': BASE | ROLES | {'neo.runtime'},
     'neo.simulation': BASE | ROLES | {'neo.simulation'},
+    'neo.migrate': BASE | {'neo.client', 'neo.migrate'},
+    'neo.local': BASE | {'neo.runtime', 'neo.local'},
     'neo.scripts': ALL - {'neo.simulation', 'neo.tests'},
     'neo.tests': ALL,
     'neo': set(),
 }
 # Nothing below the line of runtime and simulation does I/O, or knows time or chance.
-PURE = ['neo.protocol', 'neo.cluster', 'neo.master', 'neo.storage', 'neo.client', 'neo.admin',
+PURE = ['neo.protocol', 'neo.cluster', 'neo.master', 'neo.storage', 'neo.client.core', 'neo.admin',
         'neo.ctl']
 FORBIDDEN = {'time', 'random', 'socket', 'select', 'selectors', 'threading', 'os', 'subprocess',
              'signal', 'asyncio', 'multiprocessing', 'queue', 'secrets', 'uuid', 'tempfile',
              'sqlite3', 'pathlib', 'shutil', 'logging.handlers', 'concurrent'}
-# The face for ZODB, above the runtime: the core does not know it.
-ABOVE = ('neo.client.Storage', 'neo.client.config', 'neo.client.delivery', 'neo.client.iteration')
 ENGINES = 'neo.storage.engine'
 
 
@@ -67,16 +69,14 @@ def floor(name):
 
 
 def faults(path, module):
-    above = within(module, ABOVE)
-    may = MAY_IMPORT['neo.scripts' if above else floor(module)]
-    pure = within(module, PURE) and not above and not within(module, [ENGINES])
+    may = MAY_IMPORT[floor(module)]
+    pure = within(module, PURE) and not within(module, [ENGINES])
     for line, name in imports(path, module):
         if within(name, ['neo']):
             # The version, `from neo import __version__`, is everybody's.
             if name == 'neo.__version__':
                 continue
-            if (floor(name) not in may and not within(name, may - {'neo'})) or (
-                    pure and within(name, ABOVE)):
+            if floor(name) not in may and not within(name, may - {'neo'}):
                 yield '%s:%d imports %s' % (module, line, name)
         elif pure and within(name, FORBIDDEN):
             yield '%s:%d is pure, and imports %s' % (module, line, name)
@@ -99,10 +99,11 @@ def test_it_would_be_noticed(tmp_path):
     assert list(faults(path, 'neo.master.bad')) == [
         'neo.master.bad:1 is pure, and imports time',
         'neo.master.bad:2 imports neo.storage.node']
-    path.write_text('from .Storage import Storage\nfrom ..runtime import clock\n')
-    assert list(faults(path, 'neo.client.bad')) == [
-        'neo.client.bad:1 imports neo.client.Storage.Storage',
-        'neo.client.bad:2 imports neo.runtime.clock']
+    path.write_text('from ..Storage import Storage\nfrom ...runtime import clock\n')
+    assert list(faults(path, 'neo.client.core.bad')) == [
+        'neo.client.core.bad:1 imports neo.client.Storage.Storage',
+        'neo.client.core.bad:2 imports neo.runtime.clock']
+    path.write_text('from ..runtime import clock\n')
     assert not list(faults(path, 'neo.client.Storage'))
     path.write_text('import time\nfrom ..storage import node\n')
     assert not list(faults(path, 'neo.simulation.good'))

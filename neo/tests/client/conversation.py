@@ -1,7 +1,7 @@
 """A client core, and a script that speaks for its master and its storages."""
 import random
 
-from ...client.core import Client
+from ...client.core.client import Client
 from ...cluster import events
 from ...cluster.partition_table import new_table
 from ...protocol.checksum import checksum

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ...client.cache import MAX_REVISIONS, OVERHEAD, Cache
+from ...client.core.cache import MAX_REVISIONS, OVERHEAD, Cache
 
 OIDS = st.integers(0, 5)
 OPERATIONS = st.lists(st.one_of(

@@ -10,9 +10,9 @@ import ZODB
 from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 
-from ...scripts.migration import Differ, Interrupted, Migration, batches
-from ...scripts.progress import Progress, duration
-from ...scripts.sides import FileSide, MigrationError, NewFileSide, Past, StorageSide
+from ...migrate.migration import Differ, Interrupted, Migration, batches
+from ...migrate.progress import Progress, duration
+from ...migrate.sides import FileSide, MigrationError, NewFileSide, Past, StorageSide
 from . import databases
 
 

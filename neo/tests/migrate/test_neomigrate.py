@@ -12,7 +12,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.utils import u64
 
 from ...client.Storage import Storage
-from ...scripts.cluster import LocalCluster
+from ...local.cluster import LocalCluster
 from . import databases
 
 LIMIT = 120         # seconds that nothing here should take

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from neo.scripts.cluster import LocalCluster, free_port
+from neo.local.cluster import LocalCluster, free_port
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT = 60

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from neo.client.operation import Operation
+from neo.client.core.operation import Operation
 from neo.protocol.packets import Error, Load, Ping, Sync, TakeOids
 from neo.protocol.types import ErrorCode
 from neo.runtime.threaded import IDLE, ThreadedNode

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from contextlib import contextmanager
 
-from neo.client.operation import Operation
+from neo.client.core.operation import Operation
 from neo.cluster import events
 from neo.cluster.node import Node
 from neo.protocol import limits

@@ -1,5 +1,5 @@
 """Nodes with a bug each, to see whether the oracles find it."""
-from neo.client.core import Client
+from neo.client.core.client import Client
 from neo.cluster.events import Send
 from neo.cluster.node import handles
 from neo.master.node import Master

@@ -1,6 +1,6 @@
 """Many transactions that exist already, with their tids, committed as one."""
 from .commit import ENDED, FINISHING, OPEN
-from .exception import ClusterUnavailable, NEOStorageError, TransactionFailed
+from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed
 from .finish import Finishing
 from .operation import Operation, failed
 

@@ -1,6 +1,6 @@
 """Run a command as a child that does not outlive its parent, however that ends.
 
-    python -m neo.scripts.child neostorage --cluster=test …
+    python -m neo.local.child neostorage --cluster=test …
 
 Standard input is a pipe whose other end only the parent has: its end is the end of the parent.
 """

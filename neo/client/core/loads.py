@@ -1,9 +1,9 @@
 """Reads: each is sent to one storage that has a readable cell, and to another one, or again a
 little later, when that one can't serve it."""
-from ..cluster.node import handles
-from ..protocol.packets import (ListRecords, ListTransactions, Load, Measure, ObjectHistory, Sync)
-from ..protocol.types import ClusterState, ErrorCode, NodeKind
-from .exception import BrokenData, NoObject, exception_for
+from ...cluster.node import handles
+from ...protocol.packets import (ListRecords, ListTransactions, Load, Measure, ObjectHistory, Sync)
+from ...protocol.types import ClusterState, ErrorCode, NodeKind
+from ..exception import BrokenData, NoObject, exception_for
 from .operation import Operation
 
 # After these the request is sent elsewhere, or again.

@@ -4,11 +4,11 @@ What is stored is batched per storage; what is left rides with the vote, so that
 transaction takes one message per storage before *finish*.  The application resolves conflicts:
 `vote` gives them, and is called again after the resolved data have been stored.
 """
-from ..cluster.node import handles
-from ..protocol import limits
-from ..protocol.packets import Conflict, GaveWay, GiveWay, Store, Vote
-from ..protocol.types import NodeKind
-from .exception import ClusterUnavailable, TransactionFailed, exception_for
+from ...cluster.node import handles
+from ...protocol import limits
+from ...protocol.packets import Conflict, GaveWay, GiveWay, Store, Vote
+from ...protocol.types import NodeKind
+from ..exception import ClusterUnavailable, TransactionFailed, exception_for
 from .operation import Operation, succeeded
 
 # States of a transaction.  VOTED is final until finish or abort: nothing is waited for any more,

@@ -1,12 +1,12 @@
 """*Finish*, what became of it when the primary was lost meanwhile, and the order in which
 transactions are told to ZODB (docs/architecture.md, "Reads and caches")."""
-from ..cluster.node import handles
-from ..protocol import limits
-from ..protocol.codec import ProtocolError
-from ..protocol.packets import Finish, Invalidate, WhatBecameOf
-from ..protocol.types import ClusterState, NodeKind
+from ...cluster.node import handles
+from ...protocol import limits
+from ...protocol.codec import ProtocolError
+from ...protocol.packets import Finish, Invalidate, WhatBecameOf
+from ...protocol.types import ClusterState, NodeKind
 from .commit import ENDED, FINISHING, VOTED
-from .exception import OutcomeUnknown, TransactionFailed, exception_for
+from ..exception import OutcomeUnknown, TransactionFailed, exception_for
 from .operation import Operation
 
 

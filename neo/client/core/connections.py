@@ -1,12 +1,12 @@
 """The connections of a client: one to the primary, and one to each storage it has announced."""
 from collections import deque
 
-from ..cluster.node import handles
-from ..cluster.partition_table import PartitionTable
-from ..protocol import limits
-from ..protocol.packets import Abort, Error, Identify, NodesChanged, TableChanged
-from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
-from .exception import ClusterRefused
+from ...cluster.node import handles
+from ...cluster.partition_table import PartitionTable
+from ...protocol import limits
+from ...protocol.packets import Abort, Error, Identify, NodesChanged, TableChanged
+from ...protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from ..exception import ClusterRefused
 
 PRIMARY = 'primary'             # name of the timer
 

@@ -1,5 +1,5 @@
 """What an application has asked for, and what has become of it."""
-from .exception import ClusterUnavailable
+from ..exception import ClusterUnavailable
 
 
 class Operation:

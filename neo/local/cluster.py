@@ -11,8 +11,7 @@ from pathlib import Path
 from ..cluster.addresses import readable
 from ..protocol.packets import DescribeCluster, SetClusterState
 from ..protocol.types import ClusterState
-from .neoctl import ask
-from .options import UsageError
+from ..runtime.ask import NoAnswer, ask
 
 ROOT = Path(__file__).resolve().parents[2]
 # Below the ports that the system gives to those who connect, which could take ours.
@@ -52,7 +51,7 @@ class Daemon:
         with open(self.log, 'ab') as log:
             # A session of its own: Ctrl-C is for who has started the cluster.
             self.process = subprocess.Popen(
-                [sys.executable, '-m', 'neo.scripts.child', self.command, *self.arguments],
+                [sys.executable, '-m', 'neo.local.child', self.command, *self.arguments],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
                 env=environment)
 
@@ -156,14 +155,14 @@ class LocalCluster:
         """None if it runs."""
         try:
             found = self.describe(timeout=5)
-        except UsageError as e:
+        except NoAnswer as e:
             return str(e)
         if found.state == ClusterState.RUNNING:
             return None
         return '%s, %s' % (ClusterState(found.state).name, found.reason)
 
     def describe(self, timeout=10.0):
-        """DescribeCluster.Answer of the admin; UsageError if there is none."""
+        """DescribeCluster.Answer of the admin; NoAnswer if there is none."""
         return ask(self.admin, DescribeCluster(), timeout)
 
     def check(self):
@@ -194,7 +193,7 @@ class LocalCluster:
         if all(daemon.alive for daemon in self.daemons.values()):
             try:
                 ask(self.admin, SetClusterState(ClusterState.STOPPING), timeout)
-            except UsageError:
+            except NoAnswer:
                 self._terminate()       # they may stop without being told how, too
         else:
             self._terminate()

@@ -1,10 +1,10 @@
 """Ids taken ahead from the primary, so that `begin` and `new_oid` need no round trip."""
 from collections import deque
 
-from ..cluster.node import handles
-from ..protocol import limits
-from ..protocol.packets import TakeOids, TakeTtids
-from ..protocol.types import ClusterState, NodeKind
+from ...cluster.node import handles
+from ...protocol import limits
+from ...protocol.packets import TakeOids, TakeTtids
+from ...protocol.types import ClusterState, NodeKind
 from .operation import Operation
 
 

@@ -7,14 +7,14 @@ as oids means that everything may have changed.  Whoever has told ZODB calls `de
 """
 from collections import deque
 
-from ..cluster.node import Node, handler_table
-from ..protocol import limits
-from ..protocol.packets import ListRecords, ListTransactions, ObjectHistory
-from ..protocol.types import ClusterState, NodeKind
+from ...cluster.node import Node, handler_table
+from ...protocol import limits
+from ...protocol.packets import ListRecords, ListTransactions, ObjectHistory
+from ...protocol.types import ClusterState, NodeKind
 from . import commit, connections, finish, imports, loads, pool
 from .cache import Cache
 from .commit import FINISHING, VOTED, Transaction
-from .exception import NEOStorageError, TidRefused, TransactionFailed
+from ..exception import NEOStorageError, TidRefused, TransactionFailed
 from .operation import failed, succeeded
 
 RUNNING = ClusterState.RUNNING

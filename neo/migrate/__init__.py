@@ -1,0 +1,1 @@
+"""Copying and comparing histories: what neomigrate does."""
