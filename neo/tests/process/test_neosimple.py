@@ -10,7 +10,7 @@ import pytest
 
 from .test_daemons import ROOT, TIMEOUT, command, environment
 
-CHILD = re.compile(r'neo\.scripts\.child')
+CHILD = re.compile(r'neo\.local\.child')
 
 
 def children_in(directory):
