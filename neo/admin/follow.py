@@ -36,7 +36,7 @@ def refused(admin, peer, error, question):
 @handles(NodesChanged, sender=MASTER)
 def nodes_changed(admin, peer, packet, request_id):
     for info in packet.nodes:
-        admin.nodes[info[0]] = info
+        admin.nodes[info.id] = info
     for id in packet.removed:
         admin.nodes.pop(id, None)
     if admin.phase == ClusterState.STOPPING and not admin.reason:

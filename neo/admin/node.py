@@ -79,8 +79,8 @@ class Admin(Node):
 
     def leave_if_last(self):
         """A cluster that stops: go when the storages have, so that who asked for it can wait."""
-        if not any(kind == NodeKind.STORAGE and state in (NodeState.RUNNING, NodeState.PENDING)
-                   for _, kind, _, state, _ in self.nodes.values()):
+        if not any(info.kind == NodeKind.STORAGE and info.state in (
+                NodeState.RUNNING, NodeState.PENDING) for info in self.nodes.values()):
             self.exit(0, 'the cluster has stopped')
 
     # -- neoctl -----------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Admin(Node):
             self.id or 'A0', 'A0', self.cluster_id, self.history, 0, 0, 0, self.partitions))
 
     def description(self, last_tid=0, last_oid=0):
-        nodes = sorted(self.nodes.values(), key=lambda info: node_order(info[0]))
+        nodes = sorted(self.nodes.values(), key=lambda info: node_order(info.id))
         return DescribeCluster.Answer(
             self.phase, self.reason, self.cluster, self.cluster_id,
             self.primary.id if self.primary else None, tuple(nodes), self.partitions, self.table,

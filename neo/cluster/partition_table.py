@@ -2,7 +2,7 @@
 
 A table is a value: every change makes another one, with the next ptid.
 """
-from ..protocol.types import CellState
+from ..protocol.types import Cell, CellState, Table, TableKey
 from .ids import node_order
 
 READABLE = frozenset([CellState.UP_TO_DATE, CellState.FEEDING])
@@ -29,17 +29,18 @@ class PartitionTable:
     @classmethod
     def unpack(cls, packed):
         """From the `Table` of the protocol."""
-        term, ptid, replicas, rows = packed
-        return cls(term, ptid, replicas,
-                   [{storage: CellState(state) for storage, state in row} for row in rows])
+        return cls(packed.term, packed.ptid, packed.replicas,
+                   [{cell.storage: CellState(cell.state) for cell in row}
+                    for row in packed.rows])
 
     def pack(self):
-        return self.term, self.ptid, self.replicas, tuple(
-            tuple((storage, int(state)) for storage, state in row.items()) for row in self.rows)
+        return Table(self.term, self.ptid, self.replicas, tuple(
+            tuple(Cell(storage, int(state)) for storage, state in row.items())
+            for row in self.rows))
 
     @property
     def key(self):
-        return self.term, self.ptid
+        return TableKey(self.term, self.ptid)
 
     @property
     def partitions(self):

@@ -37,10 +37,10 @@ def primary_lines(description):
 
 # -- nodes --------------------------------------------------------------------------------------
 def nodes(description, kind=None):
-    return [{'id': id, 'kind': NodeKind(is_a).name.lower(),
-             'address': readable(address) if address else None,
-             'state': NodeState(state).name, 'name': name}
-            for id, is_a, address, state, name in description.nodes if kind in (None, is_a)]
+    return [{'id': info.id, 'kind': NodeKind(info.kind).name.lower(),
+             'address': readable(info.address) if info.address else None,
+             'state': NodeState(info.state).name, 'name': info.name}
+            for info in description.nodes if kind in (None, info.kind)]
 
 
 def node_lines(description, kind=None):
@@ -68,7 +68,7 @@ def pt(description, first=0, last=None, node=None):
     storages = table.storages() if node is None else [node]
     if node is not None and node not in table.storages():
         raise Nothing('%s has no cell in the table' % node)
-    states = {info[0]: NodeState(info[3]) for info in description.nodes}
+    states = {info.id: NodeState(info.state) for info in description.nodes}
     return {'ptid': table.ptid, 'replicas': table.replicas, 'partitions': table.partitions,
             'first': first, 'storages': [
                 {'id': storage, 'state': states.get(storage, NodeState.UNKNOWN).name,

@@ -6,7 +6,7 @@ from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
 from ..protocol.packets import (ClusterStateChanged, Identify, NodesChanged, SetClusterState,
                                 TableChanged)
-from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from ..protocol.types import ClusterState, ErrorCode, NodeInfo, NodeKind, NodeState
 from . import recovery, serve_admins, serve_clients, serve_storages
 from .oids import Oids
 from .transactions import Transactions
@@ -194,11 +194,11 @@ class Master(Node):
     def node_info(self, id):
         peer = self.joined.get(id)
         if id == self.id:
-            return id, NodeKind.MASTER, self.address, NodeState.RUNNING, self.name
+            return NodeInfo(id, NodeKind.MASTER, self.address, NodeState.RUNNING, self.name, '')
         kind = next(kind for kind, letter in LETTERS.items() if letter == id[0])
         if peer is None:
-            return id, kind, None, NodeState.DOWN, ''
-        return id, kind, peer.data.address, self._state_of(peer), peer.data.name
+            return NodeInfo(id, kind, None, NodeState.DOWN, '', '')
+        return NodeInfo(id, kind, peer.data.address, self._state_of(peer), peer.data.name, '')
 
     def _state_of(self, peer):
         if peer.kind == NodeKind.STORAGE and (

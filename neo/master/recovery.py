@@ -200,10 +200,10 @@ def verify(master):
             master.send(peer, TableInForce(master.table.key))
     tids = {}
     for peer in master.needed():
-        for ttid, tid in peer.data.state.unfinished:
-            if tid is not None and tids.setdefault(ttid, tid) != tid:
-                raise AssertionError('transaction %#x has two tids' % ttid)
-    master.settling = sorted(tids.items())
+        for locked in peer.data.state.unfinished:
+            if locked.tid is not None and tids.setdefault(locked.ttid, locked).tid != locked.tid:
+                raise AssertionError('transaction %#x has two tids' % locked.ttid)
+    master.settling = sorted(tids.values())
     for peer in master.needed():
         peer.data.waiting_for = Settle
         master.ask(peer, Settle(master.settling), master.term)
@@ -221,9 +221,9 @@ def settled(master, peer, answer, term):
 
 def serve(master):
     needed = master.needed()
-    for ttid, tid in master.settling:
+    for kept in master.settling:
         for peer in needed:
-            master.send(peer, Unlock(ttid))
+            master.send(peer, Unlock(kept.ttid))
     if master.settling:
         master.log('%d transactions of before were finished', len(master.settling))
     last_tid = max(peer.data.last_tid for peer in needed)

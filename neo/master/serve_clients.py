@@ -69,6 +69,7 @@ def finish(master, peer, packet, request_id):
         raise ProtocolError('a transaction is finished twice')
     check_imposed(master, packet)
     storages = check_routing(master, packet)
+    written = tuple(sorted(written_rows(packet, master.partitions)))
     for _, oids in packet.imposed:
         if oids:
             master.oids.seen(max(oids))
@@ -77,7 +78,8 @@ def finish(master, peer, packet, request_id):
     transaction = transactions.finish(ttid, packet.oids, packet.imposed, storages, peer,
                                       request_id, master.clock(), master.partitions)
     for id in storages:
-        master.ask(master.joined[id], Lock(ttid, transaction.tid), master.term)
+        master.ask(master.joined[id], Lock(
+            ttid, transaction.changes[0][0], transaction.tid, written), master.term)
 
 
 def check_imposed(master, packet):
@@ -109,8 +111,13 @@ def check_routing(master, packet):
 
 
 def touched_rows(packet, partitions):
-    rows = {oid % partitions for oid in packet.oids}
+    rows = written_rows(packet, partitions)
     rows.update(oid % partitions for oid in packet.checked)
+    return rows
+
+
+def written_rows(packet, partitions):
+    rows = {oid % partitions for oid in packet.oids}
     if not packet.imposed:
         rows.add(packet.ttid % partitions)
     for tid, oids in packet.imposed:

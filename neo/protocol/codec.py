@@ -68,7 +68,7 @@ def decode(body):
         raise ProtocolError('unknown packet %.20r' % (code,))
     if type(request_id) is not int or not 0 <= request_id < 1 << 63 or not cls.check(frame):
         raise ProtocolError('%s with wrong fields' % cls.__name__)
-    return cls(*frame[2:]), request_id
+    return cls.from_frame(frame), request_id
 
 
 class Decoder:

@@ -3,6 +3,8 @@
 There is no base class and no introspection at run time.  `__init__`, `values` and `check` are
 compiled once from the annotations.
 """
+from .types import scope_of, type_of
+
 BY_CODE = {}                    # code -> packet class
 ANSWER = 0x80                   # the code of an answer is that of its request, with this bit
 
@@ -37,7 +39,7 @@ def _parse(route):
 
 def _declare(cls, code, routes):
     fields = tuple(cls.__dict__.get('__annotations__', ()))
-    types = [cls.__annotations__[field] for field in fields]
+    types = [type_of(cls.__annotations__[field]) for field in fields]
     body = {
         '__slots__': fields, '__doc__': cls.__doc__, '__module__': cls.__module__,
         '__qualname__': cls.__qualname__, '__repr__': _repr, '__eq__': _eq, '__hash__': None,
@@ -50,6 +52,7 @@ def _declare(cls, code, routes):
         'check': staticmethod(_compile('check(frame)', _check(types))),
     }
     declared = type(cls.__name__, (), body)
+    declared.from_frame = staticmethod(_from_frame(declared, types))
     if BY_CODE.setdefault(code, declared) is not declared:
         raise ValueError('%s and %s have the same code' % (declared, BY_CODE[code]))
     return declared
@@ -63,8 +66,18 @@ def _check(types):
         ' and '.join(t.check('v%d' % i) for i, t in enumerate(types)) or 'True')]
 
 
-def _compile(signature, lines):
-    scope = {}
+def _from_frame(cls, types):
+    """A function that makes the packet of a frame that has been checked."""
+    classes = set().union(*(t.classes for t in types))
+    scope = {'_cls': cls, **scope_of(classes)}
+    fields = ', '.join(t.convert('v%d' % i) for i, t in enumerate(types))
+    names = ''.join(', v%d' % i for i in range(len(types)))
+    return _compile('from_frame(frame)', ['_code, _id%s = frame' % names,
+                                          'return _cls(%s)' % fields], scope)
+
+
+def _compile(signature, lines, scope=None):
+    scope = {} if scope is None else scope
     exec('def %s:\n    %s' % (signature, '\n    '.join(lines)), scope)
     return scope[signature.partition('(')[0]]
 

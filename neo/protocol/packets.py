@@ -5,10 +5,11 @@ On one connection, packets arrive in the order in which they were sent; several 
 rest on that.
 """
 from .declare import packet, request
-from .types import (Address, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
-                    ErrorCodeType, List, Member, Name, NodeId, NodeInfo, NodeKindType, Oid,
-                    Optional, Record, Session, StoredRecord, StoredTransaction, Table, TableKey,
-                    Term, Text, Tid, Time, Transaction, Ttid, Tuple, Uuid)
+from .types import (Address, Ballot, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
+                    ErrorCodeType, Imported, List, Member, Metadata, Name, NodeId, NodeInfo,
+                    NodeKindType, ObjectSerial, Oid, Optional, Record, RecordPosition, Revision,
+                    RowTid, Session, Span, StoredMetadata, StoredRecord, Table, TableKey, Term,
+                    Text, Tid, Time, Ttid, Unfinished, Uuid)
 
 
 # -- any node -------------------------------------------------------------------------------
@@ -76,6 +77,12 @@ class ClusterStateChanged:
     reason: Text
 
 
+@packet(code=6, route='storage -> master')
+class ConditionChanged:
+    """What is wrong with the sender, in words for the operator; empty: nothing is."""
+    condition: Text
+
+
 # -- election, recovery, verification (docs/architecture.md, "Who may serve") ------------------
 @request(code=10, route='master -> storage')
 class RequestTerm:
@@ -92,7 +99,8 @@ class RequestTerm:
         members: List(Member)           # as written with the newest table
         last_tid: Tid               # the highest it has seen
         oid_mark: Oid               # no oid below may be given again
-        unfinished: List(Tuple(ttid=Ttid, tid=Optional(Tid)))   # voted; with tid: locked
+        unfinished: List(Unfinished)
+        told: List(RowTid)          # of every row that a transaction wrote in which it took part
         clock: Time
 
 
@@ -117,10 +125,11 @@ class TableInForce:
 
 @request(code=13, route='master -> storage')
 class Settle:
-    """End what a former primary left: lock these with their tids, drop all other voted ones.
-    Durable before the answer.  They are unlocked with `Unlock` once everybody has answered: until
-    then each storage must be able to tell their tids to another primary."""
-    finish: List(Tuple(ttid=Ttid, tid=Tid))
+    """End what a former primary left: lock those of these that are only voted here, drop all other
+    voted and locked ones.  Durable before the answer.  They are unlocked with `Unlock` once
+    everybody has answered: until then each storage must be able to tell their tids to another
+    primary."""
+    keep: List(Unfinished)
 
     class Answer:
         last_tid: Tid
@@ -133,6 +142,15 @@ class ReserveOids:
 
     class Answer:
         mark: Oid
+
+
+@request(code=15, route='master -> storage')
+class FindTransactions:
+    """Which of these have written anything here, and are not locked any more?"""
+    transactions: List(Span)
+
+    class Answer:
+        found: List(Ttid)
 
 
 # -- transactions (docs/architecture.md, "Life of a transaction") ------------------------------
@@ -162,7 +180,7 @@ class Store:
     for flow control.  What conflicts is told with `Conflict`; what meets a lock waits."""
     ttid: Ttid
     records: List(Record)
-    checks: List(Tuple(oid=Oid, serial=Tid))
+    checks: List(ObjectSerial)
 
     class Answer:
         ttid: Ttid
@@ -179,9 +197,9 @@ class Vote:
     with its tid then."""
     ttid: Ttid
     records: List(Record)
-    checks: List(Tuple(oid=Oid, serial=Tid))
+    checks: List(ObjectSerial)
     oids: List(Oid)
-    transactions: List(Transaction)
+    transactions: List(Metadata)
     alone: Bool
 
     class Answer:
@@ -195,7 +213,7 @@ class Conflict:
     so that resolved data, stored again with that base, are granted."""
     ttid: Ttid
     round: Count
-    conflicts: List(Tuple(oid=Oid, serial=Tid))
+    conflicts: List(ObjectSerial)
 
 
 @packet(code=25, route='storage -> client')
@@ -227,8 +245,8 @@ class Finish:
     table: TableKey
     oids: List(Oid)                 # written ones, without those of `imposed`
     checked: List(Oid)              # oids whose serial was checked
-    voted: List(Tuple(storage=NodeId, session=Session))
-    imposed: List(Tuple(tid=Tid, oids=List(Oid)))
+    voted: List(Ballot)
+    imposed: List(Imported)
 
     class Answer:
         ttid: Ttid
@@ -237,10 +255,13 @@ class Finish:
 
 @request(code=29, route='master -> storage')
 class Lock:
-    """Make the tid of a voted transaction durable; reads above it wait until it is unlocked.
-    For an import, `tid` is the last one of those imposed."""
+    """Make a voted transaction durable, with its tid; reads above it wait until it is unlocked.
+    For an import, `first` and `tid` are the first and the last one of those imposed, else the
+    same.  `rows` are those of the partition table in which it writes, in any storage."""
     ttid: Ttid
+    first: Tid
     tid: Tid
+    rows: List(Count)
 
     class Answer:
         ttid: Ttid
@@ -248,7 +269,8 @@ class Lock:
 
 @packet(code=30, route='master -> storage')
 class Unlock:
-    """Everybody involved has locked it: let it be read."""
+    """Everybody involved has locked it, and it may have been told: let it be read.  Durable with
+    whatever is committed next."""
     ttid: Ttid
 
 
@@ -309,7 +331,7 @@ class ObjectHistory:
 
     class Answer:
         oid: Oid
-        revisions: List(Tuple(tid=Tid, size=Count))
+        revisions: List(Revision)
 
 
 @request(code=42, route='client -> storage')
@@ -321,7 +343,7 @@ class ListTransactions:
     rows: List(Count)
 
     class Answer:
-        transactions: List(StoredTransaction)
+        transactions: List(StoredMetadata)
         next: Optional(Tid)
 
 
@@ -336,7 +358,7 @@ class ListRecords:
 
     class Answer:
         records: List(StoredRecord)
-        next: Optional(Tuple(tid=Tid, after_oid=Optional(Oid)))
+        next: Optional(RecordPosition)
 
 
 @request(code=44, route='client -> storage')

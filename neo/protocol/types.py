@@ -5,31 +5,50 @@ called `name` may cross the border.  The codec compiles the expressions of a pac
 function, so that each value is checked once, when it arrives, and never again.  Sequences arrive
 as tuples.
 """
+from collections import namedtuple
 from enum import IntEnum
 
 from . import limits
 
 MAX_ID = (1 << 63) - 1          # oids, tids and ttids are below 2^63
 ZERO = 0                        # the root object; and "before any transaction" as a tid
+# The highest that anybody may use: above it there is room for what follows a last one, such as the
+# next tid, a mark above an oid, or `tid + 1` as the end of a range.
+MAX_OID = MAX_ID - (1 << 32)
+MAX_TID = MAX_ID - (1 << 48)
 
 
 class Type:
     """A named check of one value; `expression` uses `{0}` for the value.
 
     `kind` and `detail` say the same to tools: 'int' and its maximum, 'bytes' or 'str' and the
-    longest, 'Optional' or 'List' and the type of what is in it."""
+    longest, 'Optional' or 'List' and the type of what is in it, 'Struct' and its class.
 
-    def __init__(self, name, expression, kind=None, detail=None):
+    What crosses the border as nested arrays is made of named tuples once it has been checked:
+    `conversion` is the Python expression for that (None: the value is as it should be), which may
+    use the classes of `classes`."""
+
+    def __init__(self, name, expression, kind=None, detail=None, conversion=None, classes=()):
         self.name = name
         self.expression = expression
         self.kind = kind
         self.detail = detail
+        self.conversion = conversion
+        self.classes = frozenset(classes)
 
     def check(self, value):
         return self.expression.format(value)
 
+    def convert(self, value):
+        return value if self.conversion is None else self.conversion.format(value)
+
     def __repr__(self):
         return self.name
+
+
+def type_of(declared):
+    """The Type of an annotation: itself, or that of a class made by `Struct`."""
+    return getattr(declared, 'TYPE', declared)
 
 
 def _integer(name, maximum):
@@ -56,33 +75,55 @@ NodeId = Type('NodeId', "(type({0}) is str and 1 < len({0}) <= 12 and {0}[0] in 
 Uuid = Type('Uuid', '(type({0}) is bytes and len({0}) == 16)')
 Checksum = Type('Checksum', '(type({0}) is bytes and len({0}) == 16)')
 Data = _sized('Data', 'bytes', limits.MAX_OBJECT)
-Metadata = _sized('Metadata', 'bytes', limits.MAX_METADATA)
+Bytes = _sized('Bytes', 'bytes', limits.MAX_METADATA)
 
 
 def Optional(inner):
+    inner = type_of(inner)
     return Type('Optional(%s)' % inner, '({0} is None or %s)' % inner.expression,
-                'Optional', inner)
+                'Optional', inner,
+                inner.conversion and '(None if {0} is None else %s)' % inner.conversion,
+                inner.classes)
 
 
 def List(inner):
     """A sequence of values of one type."""
-    item = inner.expression.replace('{0}', '{0}_')
     # One comprehension per level; the level shows in the name, which grows with each.
+    inner = type_of(inner)
+    item = inner.expression.replace('{0}', '{0}_')
+    conversion = inner.conversion and '_tuple([%s for {0}_ in {0}])' % (
+        inner.conversion.replace('{0}', '{0}_'))
     return Type('List(%s)' % inner, '(type({0}) is tuple and all([%s for {0}_ in {0}]))' % item,
-                'List', inner)
+                'List', inner, conversion, inner.classes)
 
 
-class Tuple(Type):
-    """A sequence of fixed length with a type for each place, written down as `name=Type`."""
+def scope_of(classes):
+    """The names that a `conversion` uses."""
+    return {'_new': tuple.__new__, '_tuple': tuple, **{cls.__name__: cls for cls in classes}}
 
-    def __init__(self, **items):
-        self.items = items
-        super().__init__('(%s)' % ', '.join('%s %s' % item for item in items.items()), None)
-        names = ['{0}_%d' % i for i in range(len(items))]
-        parts = ' and '.join(t.expression.replace('{0}', n) for t, n in zip(items.values(), names))
-        # A tuple is taken apart once, so that no check indexes it again.
-        self.expression = ('(type({0}) is tuple and len({0}) == %d and all([%s for %s in ({0},)]))'
-                           % (len(items), parts, ', '.join(names) + ','))
+
+def Struct(name, doc='', /, **fields):
+    """A class of named tuples, which cross the border as arrays with a type for each place.  `of`
+    makes one of nested tuples that were one before."""
+    cls = namedtuple(name, fields)
+    cls.__doc__ = doc
+    types = [type_of(field) for field in fields.values()]
+    names = ['{0}_%d' % i for i in range(len(fields))]
+    parts = ' and '.join(t.expression.replace('{0}', n) for t, n in zip(types, names))
+    # A tuple is taken apart once, so that no check indexes it again.
+    expression = ('(type({0}) is tuple and len({0}) == %d and all([%s for %s in ({0},)]))'
+                  % (len(fields), parts, ', '.join(names) + ','))
+    conversion = '_new(%s, {0})' % name
+    if any(t.conversion for t in types):
+        converted = ', '.join((t.conversion or '{0}').replace('{0}', n)
+                              for t, n in zip(types, names))
+        conversion = '[_new(%s, (%s,)) for %s in ({0},)][0]' % (name, converted, ', '.join(names))
+    cls.TYPE = Type(name, expression, 'Struct', cls, conversion,
+                    {cls}.union(*(t.classes for t in types)))
+    cls.FIELDS = dict(zip(fields, types))
+    scope = scope_of(cls.TYPE.classes)
+    cls.of = staticmethod(eval('lambda value: ' + cls.TYPE.convert('value'), scope))
+    return cls
 
 
 def Enum(cls):
@@ -127,7 +168,7 @@ class ErrorCode(IntEnum):
     VERSION = 12        # no protocol version in common
 
 
-Address = Tuple(host=Name, port=_integer('Port', 65535))
+Address = Struct('Address', host=Name, port=_integer('Port', 65535))
 NodeKindType = Enum(NodeKind)
 NodeStateType = Enum(NodeState)
 CellStateType = Enum(CellState)
@@ -135,27 +176,52 @@ ClusterStateType = Enum(ClusterState)
 CompressionType = Enum(Compression)
 ErrorCodeType = Enum(ErrorCode)
 
-# The order of two tables: of a later primary, or later of the same one.
-TableKey = Tuple(term=Term, ptid=Count)
-Cell = Tuple(storage=NodeId, state=CellStateType)
-Table = Tuple(term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
-              rows=List(List(Cell)))
-# Which node has an id: it is known by its identity before it knows its id itself.
-Member = Tuple(id=NodeId, identity=Uuid)
-NodeInfo = Tuple(id=NodeId, kind=NodeKindType, address=Optional(Address), state=NodeStateType,
-                 name=Text)
+# -- nodes and the partition table ------------------------------------------------------------
+TableKey = Struct('TableKey', """The order of two tables: of a later primary, or later of the same
+one.""", term=Term, ptid=Count)
+Cell = Struct('Cell', storage=NodeId, state=CellStateType)
+Table = Struct('Table', term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
+               rows=List(List(Cell)))
+Member = Struct('Member', """Which node has an id: it is known by its identity before it knows its
+id itself.""", id=NodeId, identity=Uuid)
+NodeInfo = Struct('NodeInfo', """`condition` says in words what is wrong with the node, if anything
+is.""", id=NodeId, kind=NodeKindType, address=Optional(Address),
+                  state=NodeStateType, name=Text, condition=Text)
 
-# A revision on its way to a storage.  `base` is the tid it was made from (0: a new object; None:
-# whatever is there, for imports).  `tid` is imposed, or None for that of the transaction.
-# Without data it is a deletion, or the same data as at `data_tid` (undo).
-Record = Tuple(oid=Oid, base=Optional(Tid), tid=Optional(Tid), compression=CompressionType,
-               checksum=Checksum, data=Optional(Data), data_tid=Optional(Tid))
-# A revision as it is stored.
-StoredRecord = Tuple(oid=Oid, tid=Tid, compression=CompressionType, checksum=Checksum,
-                     data=Optional(Data), data_tid=Optional(Tid))
-# Metadata of a transaction on its way to a storage; `tid` as in Record.  `status` is what ZODB
-# calls it: ' ' or 'p'.  The extension is ZODB's raw bytes.
-Transaction = Tuple(tid=Optional(Tid), status=Text, user=Metadata, description=Metadata,
-                    extension=Metadata, oids=List(Oid))
-StoredTransaction = Tuple(tid=Tid, ttid=Ttid, status=Text, user=Metadata, description=Metadata,
-                          extension=Metadata, oids=List(Oid))
+# -- objects and transactions -----------------------------------------------------------------
+Record = Struct('Record', """A revision on its way to a storage.  `base` is the tid it was made from
+(0: a new object; None: whatever is there, for imports).  `tid` is imposed, or None for that of the
+transaction.  Without data it is a deletion, or the same data as at `data_tid` (undo).""",
+                oid=Oid, base=Optional(Tid), tid=Optional(Tid), compression=CompressionType,
+                checksum=Checksum, data=Optional(Data), data_tid=Optional(Tid))
+StoredRecord = Struct('StoredRecord', """A revision as it is stored.""",
+                      oid=Oid, tid=Tid, compression=CompressionType, checksum=Checksum,
+                      data=Optional(Data), data_tid=Optional(Tid))
+Metadata = Struct('Metadata', """What describes a transaction, on its way to a storage; `tid` as in
+Record.  `status` is what ZODB calls it: ' ' or 'p'.  The extension is ZODB's raw bytes.  `oids` are
+those it wrote, in the order of their stores.""",
+                  tid=Optional(Tid), status=Text, user=Bytes, description=Bytes, extension=Bytes,
+                  oids=List(Oid))
+StoredMetadata = Struct('StoredMetadata', """The same as it is stored.""",
+                        tid=Tid, ttid=Ttid, status=Text, user=Bytes, description=Bytes,
+                        extension=Bytes, oids=List(Oid))
+ObjectSerial = Struct('ObjectSerial', """An object, and the tid of its revision that is meant.""",
+                      oid=Oid, serial=Tid)
+Revision = Struct('Revision', """One entry of the history of an object; `size` in bytes as
+stored.""", tid=Tid, size=Count)
+RecordPosition = Struct('RecordPosition', """Where an iteration goes on: after this oid within this
+tid, or with its first record.""", tid=Tid, after_oid=Optional(Oid))
+
+# -- commits and recovery ---------------------------------------------------------------------
+Ballot = Struct('Ballot', """A storage that voted, and the session of it in which it did.""",
+                storage=NodeId, session=Session)
+Imported = Struct('Imported', """One transaction of an import: its imposed tid, and what it
+wrote.""", tid=Tid, oids=List(Oid))
+Unfinished = Struct('Unfinished', """A transaction that a storage has voted (without a tid), or
+locked and not unlocked: `first` to `tid` are its tids, several for an import, `rows` the rows of
+the table in which it wrote objects or metadata, in any storage.""",
+                    ttid=Ttid, first=Optional(Tid), tid=Optional(Tid), rows=List(Count))
+Span = Struct('Span', """Where the records of a transaction are, if they are there: `first` to `tid`
+are its tids, both included.""", ttid=Ttid, first=Tid, tid=Tid)
+RowTid = Struct('RowTid', """A row of the table, and the highest tid that is known to have been told
+to somebody of those that wrote in it.""", row=Count, tid=Tid)

@@ -164,8 +164,8 @@ def check_store(node, peer, packet):
     size = 0
     for record in packet.records:
         size += RECORD_OVERHEAD
-        if record[5]:
-            size += len(record[5])
+        if record.data:
+            size += len(record.data)
     if size and not node.space.take(size, node.transactions.in_memory, node.now):
         raise Refused(ErrorCode.FULL, '%s has no space left' % node.id)
     return txn
@@ -194,7 +194,7 @@ def vote(node, peer, packet, request_id):
     txn = check_store(node, peer, packet)
     if txn is not None and txn.vote is not None:
         raise ProtocolError('transaction %#x is being voted already' % packet.ttid)
-    held = {record[0] for record in packet.records}
+    held = {record.oid for record in packet.records}
     if txn is not None:
         held.update(txn.writes)
     if not held.issuperset(packet.oids):

@@ -6,7 +6,8 @@ from ..protocol.codec import ProtocolError
 from ..protocol.packets import (ClusterStateChanged, Error, Identify, Lock, NodesChanged,
                                 RequestTerm, ReserveOids, Settle, TableChanged, TableInForce,
                                 Unlock, WhatBecameOf, WriteTable)
-from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from ..protocol.types import (ClusterState, ErrorCode, NodeKind, NodeState, TableKey,
+                              Unfinished)
 from . import serve_clients
 
 MASTER = NodeKind.MASTER
@@ -60,16 +61,18 @@ def request_term(node, peer, packet, request_id):
     engine = node.engine
     node.answer(peer, request_id, RequestTerm.Answer(
         granted, state.term, state.table, state.in_force, state.members, engine.last_tid(),
-        state.next_oid(), engine.unfinished(), float(node.now)))
+        state.next_oid(), [Unfinished(ttid, tid, tid, ()) for ttid, tid in engine.unfinished()], (),
+        float(node.now)))
 
 
 @handles(WriteTable, sender=MASTER)
 def write_table(node, peer, packet, request_id):
     obeyed(node)
-    state, key = node.state, packet.table[:2]
-    if packet.table[0] != node.term:
+    state, table = node.state, packet.table
+    key = TableKey(table.term, table.ptid)
+    if table.term != node.term:
         raise Refused(ErrorCode.REFUSED, 'a table of term %d, while %d is promised'
-                      % (packet.table[0], node.term))
+                      % (table.term, node.term))
     if state.table is not None:
         if (state.cluster_id, state.history) != (packet.cluster_id, packet.history):
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'the database belongs to another cluster')
@@ -80,11 +83,11 @@ def write_table(node, peer, packet, request_id):
             raise Refused(ErrorCode.REFUSED, 'a later table is known')
     if dict(packet.members).get(node.id, state.identity) != state.identity:
         raise Refused(ErrorCode.REFUSED, '%s is the id of another storage' % node.id)
-    if len(packet.table[3]) != packet.partitions or not packet.partitions:
+    if len(table.rows) != packet.partitions or not packet.partitions:
         raise Refused(ErrorCode.REFUSED, 'a table of %d rows for %d partitions'
-                      % (len(packet.table[3]), packet.partitions))
+                      % (len(table.rows), packet.partitions))
     state.put(cluster_id=packet.cluster_id, history=packet.history, id=node.id,
-              partitions=packet.partitions, table=packet.table, members=packet.members)
+              partitions=packet.partitions, table=table, members=packet.members)
     node.durable()
     node.answer(peer, request_id, WriteTable.Answer(key))
 
@@ -102,15 +105,15 @@ def table_in_force(node, peer, packet, request_id):
 def table_changed(node, peer, packet, request_id):
     if node.term is None or node.state.table is None:
         return                          # all is told again to who has written a table
-    if len(packet.table[3]) != node.state.partitions:
-        raise ProtocolError('a table of %d rows' % len(packet.table[3]))
+    if len(packet.table.rows) != node.state.partitions:
+        raise ProtocolError('a table of %d rows' % len(packet.table.rows))
     node.use_table(PartitionTable.unpack(packet.table))
 
 
 @handles(Settle, sender=MASTER, phase=RECOVERING)
 def settle(node, peer, packet, request_id):
     obeyed(node)
-    node.transactions.settle(dict(packet.finish))
+    node.transactions.settle({kept.ttid: kept.tid for kept in packet.keep})
     mark = node.state.next_oid()
     if mark > node.state.oid_mark:
         node.state.put(oid_mark=mark)
@@ -149,9 +152,9 @@ def cluster_state_changed(node, peer, packet, request_id):
 def nodes_changed(node, peer, packet, request_id):
     if node.term is None:
         return                          # they are announced again later
-    for id, kind, address, state, name in packet.nodes:
-        if kind == NodeKind.CLIENT and state == NodeState.RUNNING:
-            serve_clients.announced(node, id)
+    for info in packet.nodes:
+        if info.kind == NodeKind.CLIENT and info.state == NodeState.RUNNING:
+            serve_clients.announced(node, info.id)
     for id in packet.removed:
         if id[0] == LETTERS[NodeKind.CLIENT]:
             serve_clients.removed(node, id)

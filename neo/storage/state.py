@@ -1,5 +1,6 @@
 """What a storage remembers for life, as named values of its engine (docs/architecture.md, "Who may
 serve")."""
+from ..protocol.types import Table, TableKey
 from .engine.interface import EngineError
 
 FORMAT = 1                      # of the named values; a higher one was written by a later version
@@ -33,6 +34,8 @@ class State:
         for name, default in self.NAMES.items():
             value = engine.get(name)
             setattr(self, name, default if value is None else value)
+        if self.table is not None:
+            self.table = Table.of(self.table)
         if self.format > FORMAT:
             raise EngineError('the database was written by a later version of NEO (format %d, this'
                               ' version knows %d)' % (self.format, FORMAT))
@@ -57,7 +60,7 @@ class State:
     @property
     def table_key(self):
         """Key of the newest table, None before the first."""
-        return self.table and self.table[:2]
+        return self.table and TableKey(self.table.term, self.table.ptid)
 
     def next_oid(self):
         """No oid below this may be given again, whatever the mark says."""

@@ -185,9 +185,9 @@ def identified_by_primary(client, peer, answer, greeting):
 
 @handles(NodesChanged, sender=NodeKind.MASTER)
 def nodes_changed(client, peer, packet, request_id):
-    for id, kind, address, state, name in packet.nodes:
-        if kind == NodeKind.STORAGE:
-            node_changed(client, id, address, state)
+    for info in packet.nodes:
+        if info.kind == NodeKind.STORAGE:
+            node_changed(client, info.id, info.address, info.state)
     for id in packet.removed:
         if id in client.storages:
             drop_link(client, id, 'it was removed')

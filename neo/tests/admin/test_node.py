@@ -8,12 +8,12 @@ from neo.cluster import events
 from neo.protocol import limits
 from neo.protocol.packets import (ClusterStateChanged, DescribeCluster, DescribeIds, Error,
                                   Identify, NodesChanged, SetClusterState, TableChanged)
-from neo.protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from neo.protocol.types import ClusterState, ErrorCode, NodeInfo, NodeKind, NodeState
 
 MASTER_ADDRESS = '10.0.0.1', 10000
-M1 = 'M1', NodeKind.MASTER, MASTER_ADDRESS, NodeState.RUNNING, ''
-S1 = 'S1', NodeKind.STORAGE, ('10.0.0.2', 1), NodeState.RUNNING, 'left'
-S1_DOWN = 'S1', NodeKind.STORAGE, None, NodeState.DOWN, ''
+M1 = NodeInfo('M1', NodeKind.MASTER, MASTER_ADDRESS, NodeState.RUNNING, '', '')
+S1 = NodeInfo('S1', NodeKind.STORAGE, ('10.0.0.2', 1), NodeState.RUNNING, 'left', '')
+S1_DOWN = NodeInfo('S1', NodeKind.STORAGE, None, NodeState.DOWN, '', '')
 TABLE = 1, 4, 0, ((('S1', 0),),)
 MASTER, CTL = 1, 2              # connections
 
@@ -108,7 +108,7 @@ def test_it_describes_what_it_was_told(world):
 def test_nodes_change_and_go(world):
     world.join()
     world.come()
-    client = 'C7', NodeKind.CLIENT, None, NodeState.RUNNING, ''
+    client = NodeInfo('C7', NodeKind.CLIENT, None, NodeState.RUNNING, '', '')
     world.hear(MASTER, NodesChanged((S1_DOWN, client), ()))
     found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0))
     assert found.nodes == (client, M1, S1_DOWN)

@@ -128,7 +128,7 @@ class Conversation:
         _, answer = master.hears(Identify)
         answer(Identify.Answer('M1', id, CLUSTER_ID, history, term, 0, last_tid, 2))
         master.says(NodesChanged(tuple(
-            (id, NodeKind.STORAGE, self.address(id), NodeState.RUNNING, '')
+            (id, NodeKind.STORAGE, self.address(id), NodeState.RUNNING, '', '')
             for id in self.ids), ()))
         master.says(TableChanged(self.table.pack()))
         return master

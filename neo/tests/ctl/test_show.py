@@ -7,22 +7,22 @@ import pytest
 from neo.cluster.ids import tid_at
 from neo.ctl import show
 from neo.protocol.packets import DescribeCluster
-from neo.protocol.types import CellState, ClusterState, NodeKind, NodeState
+from neo.protocol.types import CellState, ClusterState, NodeInfo, NodeKind, NodeState, Table
 
 U, B, F, C = (CellState.UP_TO_DATE, CellState.OUT_OF_DATE, CellState.FEEDING, CellState.CORRUPTED)
 NODES = (
-    ('A1', NodeKind.ADMIN, ('127.0.0.1', 9999), NodeState.RUNNING, ''),
-    ('C3', NodeKind.CLIENT, None, NodeState.RUNNING, ''),
-    ('M1', NodeKind.MASTER, ('::1', 10000), NodeState.RUNNING, ''),
-    ('S1', NodeKind.STORAGE, ('127.0.0.1', 35859), NodeState.RUNNING, 'left'),
-    ('S2', NodeKind.STORAGE, None, NodeState.DOWN, ''),
+    NodeInfo('A1', NodeKind.ADMIN, ('127.0.0.1', 9999), NodeState.RUNNING, '', ''),
+    NodeInfo('C3', NodeKind.CLIENT, None, NodeState.RUNNING, '', ''),
+    NodeInfo('M1', NodeKind.MASTER, ('::1', 10000), NodeState.RUNNING, '', ''),
+    NodeInfo('S1', NodeKind.STORAGE, ('127.0.0.1', 35859), NodeState.RUNNING, 'left', ''),
+    NodeInfo('S2', NodeKind.STORAGE, None, NodeState.DOWN, '', ''),
 )
 ROWS = ((('S1', U), ('S2', B)), (('S1', U), ('S2', F)), (('S2', C),))
 
 
 def description(**changes):
     found = DescribeCluster.Answer(
-        ClusterState.RUNNING, '', 'test', b'\1' * 16, 'M1', NODES, 3, (2, 14, 1, ROWS),
+        ClusterState.RUNNING, '', 'test', b'\1' * 16, 'M1', NODES, 3, Table.of((2, 14, 1, ROWS)),
         tid_at(1e9), 0x1f)
     for name, value in changes.items():
         setattr(found, name, value)
@@ -60,7 +60,7 @@ def test_part_of_the_table():
 
 
 def test_ids_of_different_length_are_aligned():
-    table = 1, 1, 0, ((('S2', U), ('S10', U)),)
+    table = Table.of((1, 1, 0, ((('S2', U), ('S10', U)),)))
     assert show.pt_lines(description(table=table))[1:] == ['S2  D U', 'S10 U U']
 
 

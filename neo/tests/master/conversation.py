@@ -111,7 +111,7 @@ class Conversation:
 def grant(storage, table=None, in_force=None, members=(), last_tid=0, mark=0, unfinished=()):
     """A storage obeys the term it is asked for."""
     term = next(p.term for p, _ in storage.heard if type(p) is RequestTerm)
-    storage.reply(RequestTerm, True, term, table, in_force, members, last_tid, mark, unfinished,
+    storage.reply(RequestTerm, True, term, table, in_force, members, last_tid, mark, unfinished, (),
                   storage.conversation.now)
 
 

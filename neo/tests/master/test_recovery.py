@@ -84,20 +84,21 @@ def test_a_known_cluster_waits_for_all_its_storages():
 
 def test_what_is_locked_anywhere_is_locked_everywhere_and_unlocked_after():
     talk = Conversation()
-    first = known_storage(talk, 1, unfinished=((50, 1000), (51, None)), last_tid=1000)
-    second = known_storage(talk, 2, unfinished=((50, None),), last_tid=900)
+    first = known_storage(talk, 1, last_tid=1000, unfinished=(
+        (50, 1000, 1000, ()), (51, None, None, ())))
+    second = known_storage(talk, 2, unfinished=((50, None, None, ()),), last_tid=900)
     write(first), write(second)
-    assert first.reply(Settle, 1000).finish == ((50, 1000),)
+    assert first.reply(Settle, 1000).keep == ((50, 1000, 1000, ()),)
     assert not first.hears(Unlock)
-    assert second.reply(Settle, 1000).finish == ((50, 1000),)
+    assert second.reply(Settle, 1000).keep == ((50, 1000, 1000, ()),)
     assert first.take(Unlock)[0].ttid == second.take(Unlock)[0].ttid == 50
     assert talk.node.transactions.last_told == 1000
 
 
 def test_a_storage_lost_while_settling_starts_over_with_another_term():
     talk = Conversation()
-    first = known_storage(talk, 1, unfinished=((50, 1000),))
-    second = known_storage(talk, 2, unfinished=((50, None),))
+    first = known_storage(talk, 1, unfinished=((50, 1000, 1000, ()),))
+    second = known_storage(talk, 2, unfinished=((50, None, None, ()),))
     write(first), write(second)
     first.reply(Settle, 1000)
     second.leave()
@@ -179,7 +180,8 @@ def test_a_clock_far_ahead_is_not_used_for_tids():
     talk = Conversation(autostart=1)
     storage = talk.storage(clock=talk.now - 1e6)
     packet, request_id = storage.take(RequestTerm)
-    storage.say(RequestTerm.Answer(True, 1, None, None, (), 0, 0, (), talk.now - 1e6), request_id)
+    storage.say(RequestTerm.Answer(True, 1, None, None, (), 0, 0, (), (), talk.now - 1e6),
+                request_id)
     write(storage)
     storage.reply(Settle, 0)
     assert talk.node.clock() == pytest.approx(talk.now - 1e6, abs=1)
@@ -199,7 +201,7 @@ def test_a_known_cluster_is_never_taken_for_a_new_one():
 def test_a_newcomer_that_obeys_another_master_does_not_disturb():
     talk, (storage,) = running()
     newcomer = talk.storage(term=9)
-    newcomer.reply(RequestTerm, False, 9, None, None, (), 0, 0, (), talk.now)
+    newcomer.reply(RequestTerm, False, 9, None, None, (), 0, 0, (), (), talk.now)
     assert newcomer.open and talk.node.phase == RUNNING
     storage.leave()
     assert newcomer.take(RequestTerm)[0].term == 10

@@ -3,7 +3,6 @@ from hypothesis import strategies as st
 
 from neo.protocol import packets                # noqa: F401 (declares them)
 from neo.protocol.declare import BY_CODE
-from neo.protocol.types import Tuple
 
 PACKETS = [BY_CODE[code] for code in sorted(BY_CODE)]
 SPECIAL = {
@@ -20,8 +19,9 @@ def values(type_):
     """Values of a `Type` of the protocol."""
     if type_.name in SPECIAL:
         return SPECIAL[type_.name]
-    if isinstance(type_, Tuple):
-        return st.tuples(*map(values, type_.items.values()))
+    if type_.kind == 'Struct':
+        cls = type_.detail
+        return st.tuples(*map(values, cls.FIELDS.values())).map(cls._make)
     return {
         'int': lambda maximum: st.integers(0, maximum),
         'str': lambda longest: st.text(max_size=min(longest, 50)),

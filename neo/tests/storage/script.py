@@ -8,7 +8,8 @@ from neo.protocol.codec import HEADER_SIZE, decode, encode
 from neo.protocol.packets import (Abort, ClusterStateChanged, Error, GaveWay, Identify, Load, Lock,
                                   NodesChanged, RequestTerm, Settle, Store, TableInForce, Unlock,
                                   Vote, WriteTable)
-from neo.protocol.types import CellState, ClusterState, NodeKind, NodeState
+from neo.protocol.types import (Cell, CellState, ClusterState, NodeKind, NodeState, Table,
+                                Unfinished)
 from neo.storage.engine.memory import MemoryEngine
 from neo.storage.node import Storage
 
@@ -28,7 +29,7 @@ def metadata(*oids, tid=None):
 
 
 def table(term=1, ptid=1, rows=PARTITIONS, owner='S1', state=CellState.UP_TO_DATE):
-    return term, ptid, 0, tuple(((owner, int(state)),) for _ in range(rows))
+    return Table(term, ptid, 0, tuple((Cell(owner, int(state)),) for _ in range(rows)))
 
 
 class Party:
@@ -106,7 +107,7 @@ class Party:
 
     # -- what masters say -------------------------------------------------------------------
     def lock(self, ttid, tid):
-        return self.ask(Lock(ttid, tid))
+        return self.ask(Lock(ttid, tid, tid, ()))
 
     def unlock(self, ttid):
         self.say(Unlock(ttid))
@@ -213,12 +214,13 @@ class Script:
         """… and goes through the whole recovery; returns the answer to RequestTerm."""
         state = master.ask(RequestTerm(term, CANDIDATE))
         assert state.granted
-        cells = cells or table(term, state.table[1] + 1 if state.table else 1)
+        cells = cells or table(term, state.table.ptid + 1 if state.table else 1)
         written = master.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, cells,
                                         [('S1', self.node.identity)]))
         assert written.key == cells[:2]
         master.say(TableInForce(cells[:2]))
-        assert type(master.ask(Settle(settle))) is Settle.Answer
+        keep = [Unfinished(ttid, tid, tid, ()) for ttid, tid in settle]
+        assert type(master.ask(Settle(keep))) is Settle.Answer
         if unlock:
             for ttid, tid in settle:
                 master.unlock(ttid)
@@ -237,7 +239,7 @@ class Script:
     # -- clients ----------------------------------------------------------------------------
     def announce(self, *ids, removed=()):
         self.announcer.say(NodesChanged(
-            [(id, NodeKind.CLIENT, None, NodeState.RUNNING, '') for id in ids], removed))
+            [(id, NodeKind.CLIENT, None, NodeState.RUNNING, '', '') for id in ids], removed))
 
     def knock(self, id, term=1, cluster=CLUSTER, cluster_id=CLUSTER_ID, kind=NodeKind.CLIENT):
         """Somebody connects and says who it is."""

@@ -5,7 +5,7 @@ from neo.cluster import events
 from neo.protocol import limits
 from neo.protocol.packets import (ClusterStateChanged, Load, Lock, RequestTerm, Settle, Vote,
                                   WhatBecameOf)
-from neo.protocol.types import ClusterState
+from neo.protocol.types import ClusterState, Unfinished
 from neo.storage.engine.interface import EngineError
 from neo.storage.engine.memory import MemoryEngine
 
@@ -47,11 +47,11 @@ def test_what_is_unfinished(stage, alone, fault):
     state = master.ask(RequestTerm(2, CANDIDATE))
     assert not client.open or fault is crash
     expected = {'voted': [(TTID, None)], 'locked': [(TTID, 100)]}.get(stage, [])
-    assert state.unfinished == tuple(() if alone else expected)
+    assert [(u.ttid, u.tid) for u in state.unfinished] == ([] if alone else expected)
     assert state.last_tid == (100 if stage in ('locked', 'unlocked') else 0)
     tid = 100 if stage in ('locked', 'unlocked') else None
     assert master.ask(WhatBecameOf(TTID)).tid == tid
-    script.recover(master, term=2, settle=[u for u in state.unfinished if u[1]])
+    script.recover(master, term=2, settle=[(u.ttid, u.tid) for u in state.unfinished if u.tid])
     assert script.nothing_left()
     client = script.client('C1', term=2)
     loaded = client.load(0)
@@ -99,10 +99,10 @@ def test_a_half_settled_cluster_recovers_again():
     script.crash()
     master = script.join()
     assert master.ask(RequestTerm(2, CANDIDATE)).granted
-    assert master.ask(Settle([(TTID, 100)])).last_tid == 100
+    assert master.ask(Settle([Unfinished(TTID, 100, 100, ())])).last_tid == 100
     script.crash()
     state = script.join().ask(RequestTerm(3, CANDIDATE))
-    assert state.unfinished == ((TTID, 100),)
+    assert [(u.ttid, u.tid) for u in state.unfinished] == [(TTID, 100)]
 
 
 def test_a_vote_undone_is_never_counted_after_a_crash():
@@ -164,9 +164,10 @@ def test_no_answer_without_a_commit():
         script.crash()
         state = script.join().ask(RequestTerm(2, CANDIDATE))
         if 'lock' in heard:
-            assert (state.unfinished, state.last_tid) in [(((TTID, 100),), 100), ((), 100)]
+            assert (state.unfinished, state.last_tid) in [
+                (((TTID, 100, 100, ()),), 100), ((), 100)]
         elif 'vote' in heard:
-            assert state.unfinished == ((TTID, None),)
+            assert [(u.ttid, u.tid) for u in state.unfinished] == [(TTID, None)]
     else:
         raise AssertionError('it never ends')
 
@@ -178,7 +179,7 @@ def test_several_locks_need_one_commit():
     for i in range(5):
         client.voted(TTID + i, record(i))
     before = script.commits
-    script.turn(*[events.Received(master.connection, Lock(TTID + i, 100 + i), 50 + i)
+    script.turn(*[events.Received(master.connection, Lock(TTID + i, 100 + i, 100 + i, ()), 50 + i)
                   for i in range(5)])
     assert script.commits == before + 1
     assert [request for packet, request in master.heard[-5:]] == list(range(50, 55))
@@ -193,7 +194,7 @@ def test_an_import_is_settled():
     script.crash()
     master = script.join()
     state = script.recover(master, term=2, settle=[(TTID, 60)])
-    assert state.unfinished == ((TTID, 60),) and state.last_tid == 60
+    assert [(u.ttid, u.tid) for u in state.unfinished] == [(TTID, 60)] and state.last_tid == 60
     client = script.client('C1', term=2)
     assert client.load(1, 60).tid == 50 and client.load(1).tid == 60
 
