@@ -23,6 +23,8 @@ Received = _slots('Received', 'connection', 'packet', 'request_id', doc='A whole
 Closed = _slots('Closed', 'connection', 'reason', doc="""The connection is gone, by the other side,
 by the network or by bytes that are no packet; not after an own `Close`.""")
 TimerFired = _slots('TimerFired', 'name', doc='A timer that was set has come; it is unset now.')
+Slice = _slots('Slice', 'amount', doc="""Time for about so many units of background work: nothing
+else is there to be done, or it has waited for its share.""")
 
 # -- effects --------------------------------------------------------------------------------
 Send = _slots('Send', 'connection', 'packet', 'request_id', doc='Nothing happens if it is gone.')

@@ -6,10 +6,13 @@ A node has no I/O.  What drives it (neo.runtime for real, neo.simulation in a vi
     node.step(now, event)       for each event, as many as are there
     batch = node.ready()        then: commit if the batch says so, and do its effects in order
 
+as neo.cluster.turn does it.  While something is in `node.background`, it gives Slice events too.
+
 `now` is in seconds since 1970 and never goes back.  If `step` or the commit raises, the node is
 broken: it must be stopped with the effects of that turn undone.
 """
 import logging
+from collections import deque
 
 from ..protocol import limits
 from ..protocol.codec import ProtocolError
@@ -81,7 +84,8 @@ class Node:
     """Base of master, storage, admin and client cores.
 
     A subclass has `kind`, a `handlers` table, and the methods `identify` (somebody said who it
-    is), and, as it needs them, `starting`, `connected`, `connect_failed`, `lost` and `timer`.
+    is), and, as it needs them, `starting`, `connected`, `connect_failed`, `lost`, `timer` and
+    `slice`.
     Its `connected` sets the kind of the peer it meant to reach, so that answers find their
     handlers.
     """
@@ -95,6 +99,7 @@ class Node:
         self.phase = None           # data, not a class: the key of `handlers`
         self.peers = {}             # connection -> Peer
         self.batch = events.Batch()
+        self.background = deque()   # names of works that want slices, the next one first
         self.identity = rnd.randbytes(16)
 
     # -- driven ---------------------------------------------------------------------------
@@ -126,6 +131,11 @@ class Node:
             peer = self.peers.pop(event.connection, None)
             if peer is not None:
                 self.lost(peer, event.reason)
+        elif kind is events.Slice:
+            if self.background:
+                name = self.background[0]
+                self.background.rotate(-1)
+                self.slice(name, event.amount)
         else:
             raise TypeError(event)
 
@@ -157,6 +167,10 @@ class Node:
 
     def timer(self, name):
         pass
+
+    def slice(self, name, amount):
+        """Do about `amount` units (rows, mostly) of the background work `name`."""
+        raise NotImplementedError
 
     def unhandled(self, peer, packet, request_id):
         """A valid packet that this node does not expect now."""
@@ -193,6 +207,16 @@ class Node:
 
     def set_timer(self, name, at):
         self.batch.effects.append(events.SetTimer(name, at))
+
+    def want_slices(self, name):
+        """Let `slice` be called again and again for this work, in turn with others, till
+        `no_slices`.  Each call is to take about 10 ms: `amount` is adapted to that."""
+        if name not in self.background:
+            self.background.append(name)
+
+    def no_slices(self, name):
+        if name in self.background:
+            self.background.remove(name)
 
     def durable(self):
         """Nothing of this turn may be sent before the engine has committed."""

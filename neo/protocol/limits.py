@@ -28,6 +28,15 @@ EVENTS_PER_TURN = 256           # connections that are looked at before answers 
 # above that: one turn of its requests fits between, and a few of them don't make a node swap.
 OUTPUT_PAUSE = 16 * MiB
 OUTPUT_LIMIT = 2 * MAX_FRAME
+# Background work has its turn in slices of about so many seconds: who comes meanwhile waits for the
+# rest of one.  They are given when nothing has come for SLICE_QUIET, so that a client who asks one
+# thing after the other does not meet one each time, and else get this share of the time.
+SLICE_TIME = 0.010
+SLICE_QUIET = 0.010
+SLICE_SHARE = 0.2
+# Units of work, of which a row is the usual one: in the first slice, and never more than that.
+SLICE_FIRST = 50
+SLICE_MOST = 1_000_000
 CLOSE_GRACE = 2.0               # a connection that is being closed has this time to read the rest
 BACKLOG = 1024                  # connections that wait to be accepted
 ACCEPTS_PER_TURN = 64

@@ -7,6 +7,7 @@ import socket
 from collections import deque
 from itertools import islice
 
+from ..cluster.events import Received
 from ..protocol import limits
 from ..protocol.codec import Decoder, preamble
 
@@ -37,7 +38,7 @@ class Connection:
         self.queued = 0             # bytes in `output`
         self.mask = 0               # what epoll watches: belongs to the driver
         self.closing = False        # once nothing is left to send: belongs to the driver
-        self.held = False           # packets are left in the decoder: belongs to the driver
+        self.held = False           # packets may be left in the decoder
         self._broken = False        # nothing can be sent any more; there may be bytes to read
         self.send(preamble())
 
@@ -60,6 +61,16 @@ class Connection:
         if not size:
             raise ConnectionLost('the other side has closed the connection')
         self.decoder.feed(buffer[:size])
+
+    def happened(self, now):
+        """Give `(now, event)` for what was received, up to PACKETS_PER_TURN; raises ProtocolError.
+
+        `held` tells afterwards whether there may be more to give."""
+        number, count = self.number, 0
+        for packet, request_id in islice(self.decoder.packets(), limits.PACKETS_PER_TURN):
+            count += 1
+            yield now, Received(number, packet, request_id)
+        self.held = count == limits.PACKETS_PER_TURN
 
     def send(self, frame):
         """Queue bytes for the next `flush`."""

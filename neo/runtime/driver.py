@@ -1,22 +1,23 @@
 """What both drivers share: connections, timers, and the effects of one node.
 
-A turn: what has come is given to the node, the engine is committed if the node asks for it, and the
-effects are done in order; then each connection is flushed once (docs/architecture.md, "A node").
+In a turn (neo.cluster.turn), what has come is given to the node and its effects are done in order;
+then each connection is flushed once.
 """
 import logging
 import select
 import socket
 from collections import deque
 from functools import partial
-from itertools import islice
 
 from ..cluster import events
+from ..cluster.turn import finish_turn, take_turn
 from ..protocol import limits
 from ..protocol.codec import ProtocolError, encode
 from ..protocol.packets import Error
 from ..protocol.types import ErrorCode
 from . import addresses, clock
 from .connection import Connection, ConnectionLost
+from .slices import Slices
 from .timers import Timers
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
@@ -53,27 +54,34 @@ class Waker:
 
 
 class Driver:
-    """Not to be used by two threads at once, `poll` and `wake` excepted."""
+    """Not to be used by two threads at once, `poll` and `wake` excepted.
+
+    `log(level, message)` is called in the midst of a turn: who holds a lock meanwhile gives
+    a function that only keeps the line, and writes it later.
+    """
 
     def __init__(self, log):
         self.node = None
         self.exit = None                # (status, message), once the node has asked for it
         self.timers = Timers()          # of the node
-        self._log = log                 # function(level, message)
+        self._log = log
         self._deadlines = Timers()      # of the driver: functions to be called
         self._connections = {}          # number -> Connection
         self._last_number = 0
         self._attempts = {}             # Attempt -> function that ends it, while it lasts
-        self._handlers = {}             # fd -> function(mask)
+        self._handlers = {}             # fd -> function(mask), gives (now, event) for the node
         self._events = deque()          # to be given to the node in the next turn
         self._backlog = {}              # number -> Connection with packets that are decoded later
         self._unflushed = {}            # number -> Connection
+        self._slices = Slices()
+        self._frame = None, 0, b''      # what was sent last: packet, request id, frame
         self._looked_up = deque()       # (address, candidates, reason); appended by other threads
         self._buffer = memoryview(bytearray(limits.READ_SIZE))
         self._epoll = select.epoll()
         self.waker = Waker()
         self._watch(self.waker, IN, self._woken)
         self._do = {
+            events.Send: self._send,
             events.Connect: self._connect, events.Close: self._close, events.Raise: self._raise,
             events.SetTimer: lambda effect: self.timers.set(effect.name, effect.at),
             events.Log: lambda effect: self._log(effect.level, effect.message),
@@ -90,7 +98,11 @@ class Driver:
         if self._events or self._backlog:
             return 0
         one, other = self.timers.next(), self._deadlines.next()
-        return one if other is None or (one is not None and one < other) else other
+        due = one if other is None or (one is not None and one < other) else other
+        if self.node.background:
+            at = self._slices.next()
+            return at if due is None or at < due else due
+        return due
 
     def poll(self, until):
         """Wait till something comes, or until then (None: for ever); the result is for `turn`."""
@@ -98,56 +110,59 @@ class Driver:
         return self._epoll.poll(timeout, limits.EVENTS_PER_TURN)
 
     def turn(self, ready=()):
+        busy = bool(ready or self._events or self._backlog)
+        node = self.node
+        take_turn(node, self._happened(ready), node.commit, self._do)
+        self._flush_all()
+        if node.background and self.exit is None:
+            if busy:
+                self._slices.busy(clock.now())
+            if self._slices.next() <= clock.now():
+                self._slice(node.background[0])
+
+    def act(self):
+        """Do what the node wants done of what was called on it."""
+        finish_turn(self.node, self.node.commit, self._do)
+        self._flush_all()
+
+    def _happened(self, ready):
         now = clock.now()
-        step = self.node.step
         for _ in range(len(self._events)):
-            step(now, self._events.popleft())
+            yield now, self._events.popleft()
         if self._backlog:
             backlog, self._backlog = self._backlog, {}
             for connection in backlog.values():
-                self._deliver(connection, now)
+                yield from self._deliver(connection)
         for fd, mask in ready:
             # What this turn has closed meanwhile is not there any more.
             handler = self._handlers.get(fd)
             if handler is not None:
-                handler(mask)
-        due = self.next()
-        if due is not None and due <= now:
-            for deadline in self._deadlines.due(now):
-                deadline()
-            for name in self.timers.due(now):
-                step(now, events.TimerFired(name))
-        self.act()
+                yield from handler(mask)
+        now = clock.now()
+        for deadline in self._deadlines.due(now):
+            deadline()
+        for name in self.timers.due(now):
+            yield now, events.TimerFired(name)
 
-    def act(self):
-        """Do what the node wants done."""
-        batch = self.node.ready()
-        if batch.commit:
-            self.node.commit()
-        if batch.effects:
-            self._perform(batch.effects)
-        if self._unflushed:
-            unflushed, self._unflushed = self._unflushed, {}
-            for connection in unflushed.values():
-                self._flush(connection)
+    def _slice(self, name):
+        # A turn of its own: what came before it is answered first.
+        node, began = self.node, clock.now()
+        slice = events.Slice(self._slices.amount(name))
+        take_turn(node, [(began, slice)], node.commit, self._do)
+        self._flush_all()
+        self._slices.took(name, began, clock.now(), name in node.background)
 
-    def _perform(self, effects):
-        last = last_id = frame = None
-        for effect in effects:
-            if type(effect) is events.Send:
-                connection = self._connections.get(effect.connection)
-                if connection is None or connection.closing:
-                    continue
-                if effect.packet is not last or effect.request_id != last_id:
-                    # What goes to many peers is encoded once.
-                    last, last_id = effect.packet, effect.request_id
-                    frame = encode(last, last_id)
-                connection.send(frame)
-                self._unflushed[connection.number] = connection
-            else:
-                self._do[type(effect)](effect)
-                if self.exit is not None:
-                    break
+    def _send(self, effect):
+        connection = self._connections.get(effect.connection)
+        if connection is None or connection.closing:
+            return
+        packet, request_id, frame = self._frame
+        if effect.packet is not packet or effect.request_id != request_id:
+            # What goes to many peers is encoded once.
+            frame = encode(effect.packet, effect.request_id)
+            self._frame = effect.packet, effect.request_id, frame
+        connection.send(frame)
+        self._unflushed[connection.number] = connection
 
     def _exit(self, effect):
         self.exit = effect.status, effect.message
@@ -164,32 +179,35 @@ class Driver:
         self.waker.drain()
         while self._looked_up:
             attempt = addresses.Attempt(*self._looked_up.popleft())
-            self._attempts[attempt] = late = partial(self._connected, attempt, late=True)
+            self._attempts[attempt] = late = partial(self._give_up, attempt)
             self._deadlines.set(late, clock.now() + limits.CONNECT_TIMEOUT)
             self._attempt(attempt)
+        return ()
 
     def _attempt(self, attempt):
         if attempt.next():
-            self._watch(attempt.socket, OUT, partial(self._connected, attempt))
+            self._watch(attempt.socket, OUT, partial(self._attempted, attempt))
         else:
             self._deadlines.set(self._attempts.pop(attempt), None)
             self._events.append(events.ConnectFailed(attempt.address, attempt.reason))
 
-    def _connected(self, attempt, mask=0, late=False):
+    def _attempted(self, attempt, mask):
         connected = attempt.connected()
-        if connected is None and not late:
+        if connected is None:
             return
         self._unwatch(attempt.socket)
         if connected:
             self._deadlines.set(self._attempts.pop(attempt), None)
             connection = self.add(attempt.socket, outgoing=True)
-            self.node.step(clock.now(), events.Connected(connection.number, attempt.address))
-        elif late:
-            attempt.close()
-            del self._attempts[attempt]
-            self._events.append(events.ConnectFailed(attempt.address, 'it takes too long'))
+            yield clock.now(), events.Connected(connection.number, attempt.address)
         else:
             self._attempt(attempt)
+
+    def _give_up(self, attempt):
+        self._unwatch(attempt.socket)
+        attempt.close()
+        del self._attempts[attempt]
+        self._events.append(events.ConnectFailed(attempt.address, 'it takes too long'))
 
     def add(self, sock, outgoing):
         """A new connection; the node is to be told its number."""
@@ -206,37 +224,32 @@ class Driver:
             self._unflushed[connection.number] = connection
         if mask & ~OUT:
             if connection.mask & IN:
-                self._receive(connection)
-            else:
-                # Reading is off, so that only sending can show what is wrong.
-                self._unflushed[connection.number] = connection
+                return self._receive(connection)
+            # Reading is off, so that only sending can show what is wrong.
+            self._unflushed[connection.number] = connection
+        return ()
 
     def _receive(self, connection):
         if connection.held:
-            return
+            return ()
         try:
             connection.receive(self._buffer)
         except ConnectionLost as lost:
             self._lose(connection, str(lost))
-        else:
-            self._deliver(connection, clock.now())
+            return ()
+        return self._deliver(connection)
 
-    def _deliver(self, connection, now):
-        number, step = connection.number, self.node.step
-        if number not in self._connections:
+    def _deliver(self, connection):
+        if connection.number not in self._connections:
             return
-        count = 0
         try:
-            for packet, request_id in islice(connection.decoder.packets(), limits.PACKETS_PER_TURN):
-                count += 1
-                step(now, events.Received(number, packet, request_id))
+            yield from connection.happened(clock.now())
         except ProtocolError as error:
             self._refuse(connection, str(error))
             return
-        connection.held = count == limits.PACKETS_PER_TURN
         if connection.held:
             # `_flush` decides whether it goes on at once, or when enough has been read.
-            self._unflushed[number] = connection
+            self._unflushed[connection.number] = connection
 
     def _refuse(self, connection, reason):
         """Close who does not speak the protocol, telling why if that can be understood."""
@@ -252,6 +265,13 @@ class Driver:
         self._drop(connection)
 
     # -- sending and closing ----------------------------------------------------------------
+    def _flush_all(self):
+        self._frame = None, 0, b''
+        if self._unflushed:
+            unflushed, self._unflushed = self._unflushed, {}
+            for connection in unflushed.values():
+                self._flush(connection)
+
     def _flush(self, connection):
         number = connection.number
         if connection.output:

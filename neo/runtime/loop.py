@@ -124,7 +124,7 @@ class Loop(Driver):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = self.add(sock, outgoing=False)
-            self.node.step(clock.now(), events.Accepted(connection.number))
+            yield clock.now(), events.Accepted(connection.number)
 
     def _listen_later(self, error):
         # Who waits to be accepted would wake the loop again and again.

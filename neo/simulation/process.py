@@ -1,5 +1,6 @@
 """One run of a node: takes its turns as neo.runtime does, and may die within one of them."""
 from ..cluster import events
+from ..cluster.turn import take_turn
 from ..protocol import codec
 from ..protocol.packets import Error
 from ..protocol.types import ErrorCode
@@ -7,6 +8,8 @@ from .disk import DiskFailure
 from .network import FIN, OPENED
 
 EPOCH = 1_750_000_000.0             # virtual time 0, in seconds since 1970
+SLICE_PAUSE = .01                   # seconds between two slices, at most
+SLICE_MOST = 300                    # rows of one, at most
 
 
 class Crash(Exception):
@@ -34,6 +37,11 @@ class Process:
         self._timers = {}
         self._last_connection = 0
         self._turn_comes = False
+        self._slice_comes = False
+        self._effects = {
+            events.Send: self._send, events.Connect: self._connect, events.Close: self._close,
+            events.Raise: self._raise, events.SetTimer: self._set_timer, events.Log: self._log,
+            events.Exit: self._exit}
 
     def now(self):
         return EPOCH + self.offset + self.world.scheduler.now
@@ -83,22 +91,35 @@ class Process:
             return
         items, self.inbox = self.inbox, []
         try:
-            for item in items:
-                self._take(item)
-            if self.after_step is not None:
-                self.after_step()
-            batch = self.node.ready()
-            if batch.commit:
-                self._point('commit')
-                self.node.commit()
-                self._point('committed')
-            self._do(batch.effects)
+            take_turn(self.node, self._happened(items), self._commit, self._effects)
         except Crash as crash:
             self.world.kill(self.name, 'crash: %s' % crash)
         except DiskFailure as failure:
             self.world.kill(self.name, str(failure))
         except Exception as error:
             self.world.broken(self, error)
+        if self.node.background:
+            self._slice_soon()
+
+    def _happened(self, items):
+        for item in items:
+            for event in self._take(item):
+                yield self.now(), event
+        if self.after_step is not None:
+            self.after_step()
+
+    def _commit(self):
+        self._point('commit')
+        self.node.commit()
+        self._point('committed')
+
+    def _slice_soon(self):
+        """Background work has its turn between whatever else happens, in slices of any size."""
+        if not self._slice_comes:
+            self._slice_comes = True
+            rnd = self.world.rnd
+            self.world.scheduler.after(rnd.random() * SLICE_PAUSE, self._comes,
+                                       events.Slice(rnd.randint(1, SLICE_MOST)))
 
     def _point(self, kind):
         if self.doom is not None and self.doom[0] == kind:
@@ -108,17 +129,16 @@ class Process:
 
     def _take(self, item):
         if type(item) is tuple:
-            self._read(*item)
+            yield from self._read(*item)
         elif type(item) is events.TimerFired:
             if self._timers.pop(item.name, None) is not None:
-                self._step(item)
+                yield item
         elif callable(item):
             item()
         else:
-            self._step(item)
-
-    def _step(self, event):
-        self.node.step(self.now(), event)
+            if type(item) is events.Slice:
+                self._slice_comes = False
+            yield item
 
     def _read(self, end, chunk):
         connection = end.connection
@@ -127,24 +147,23 @@ class Process:
         if chunk is OPENED:
             end.opened = True
             end.write(codec.preamble())
-            self._step(events.Connected(connection, end.address))
+            yield events.Connected(connection, end.address)
         elif chunk is FIN:
-            self._ended(end, 'closed by the other side')
+            yield self._ended(end, 'closed by the other side')
         else:
             end.decoder.feed(chunk)
             try:
                 for packet, request_id in end.decoder.packets():
-                    self._step(events.Received(connection, packet, request_id))
+                    yield events.Received(connection, packet, request_id)
             except codec.ProtocolError as error:
                 self.world.violation('%s received what is no packet: %s' % (self.label, error))
-                self._ended(end, str(error))
+                yield self._ended(end, str(error))
 
     def _ended(self, end, reason):
         self._drop(end)
         if end.outgoing and not end.opened:
-            self._step(events.ConnectFailed(end.address, reason))
-        else:
-            self._step(events.Closed(end.connection, reason))
+            return events.ConnectFailed(end.address, reason)
+        return events.Closed(end.connection, reason)
 
     def _drop(self, end):
         del self.ends[end.connection]
@@ -152,12 +171,6 @@ class Process:
         end.network.forget(end)
 
     # -- effects --------------------------------------------------------------------------
-    def _do(self, effects):
-        for effect in effects:
-            self.EFFECTS[type(effect)](self, effect)
-            if type(effect) is events.Exit:
-                return
-
     def _send(self, effect):
         end = self.ends.get(effect.connection)
         packet = effect.packet
@@ -202,10 +215,6 @@ class Process:
 
     def _exit(self, effect):
         self.world.exited(self, effect.status, effect.message)
-
-    EFFECTS = {events.Send: _send, events.Connect: _connect, events.Close: _close,
-               events.Raise: _raise, events.SetTimer: _set_timer, events.Log: _log,
-               events.Exit: _exit}
 
     # -- the end --------------------------------------------------------------------------
     def die(self, silently=False):

@@ -1,7 +1,8 @@
 """The virtual world itself, with toy nodes."""
 from neo.protocol.limits import PEER_TIMEOUT, PING_INTERVAL
+from neo.simulation.world import Machine, World
 
-from .toys import toy_world
+from .toys import ADDRESS, Counter, toy_world
 
 
 def heard(world):
@@ -99,3 +100,33 @@ def test_the_same_seed_is_the_same_trace():
         world.run_for(1)
         return world.trace.digest()
     assert digest(5) == digest(5) != digest(6)
+
+
+def test_background_work_has_its_turn_between_the_rest():
+    class Worker(Counter):
+        def starting(self):
+            self.left = 1000
+            self.amounts = []
+            self.want_slices('work')
+
+        def slice(self, name, amount):
+            self.amounts.append(amount)
+            self.left -= amount
+            if self.left <= 0:
+                self.no_slices(name)
+
+    world = World(5)
+    world.add(Machine('M1', ADDRESS, lambda machine, rnd: Worker(rnd)))
+    world.start('M1')
+    worker = world.node('M1')
+    world.run_for(.001)                     # it starts
+    world.freeze('M1')
+    world.run_for(1)
+    given = len(worker.amounts)
+    world.thaw('M1')
+    world.run_for(1)
+    assert given <= 1 < len(worker.amounts) and worker.left <= 0
+    assert len(set(worker.amounts)) > 1
+    amounts = list(worker.amounts)
+    world.run_for(1)
+    assert worker.amounts == amounts
