@@ -56,7 +56,7 @@ class Space:
         if now >= self._ask_at or size > self._left:
             free = self._engine.free_space()
             self._left = (float('inf') if free is None
-                          else free - limits.FREE_SPACE_RESERVE - in_memory)
+                          else free - in_memory)
             self._ask_at = now + limits.FREE_SPACE_INTERVAL
         if size > self._left:
             return False

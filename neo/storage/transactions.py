@@ -192,7 +192,7 @@ class Transactions:
         if txn.in_engine:
             if txn.alone:
                 self._vote_in_engine(txn)
-            engine.lock(ttid, tid)
+            engine.lock_voted(ttid, tid)
             if txn.alone:
                 engine.unlock(ttid)
         else:
@@ -238,7 +238,7 @@ class Transactions:
                 self.engine.forget(ttid)
                 continue
             if tid is None:
-                self.engine.lock(ttid, tids[ttid])
+                self.engine.lock_voted(ttid, tids[ttid])
             assert tid in (None, tids[ttid]), 'locked with another tid'
             # Which objects are in it is not known here: it is in the way of every read.
             self.locked[ttid] = 0

@@ -5,14 +5,32 @@ database, which `commit` ends; a crash before it undoes all since the last one. 
 bounded in rows and bytes by what it is given.  Oids and tids are integers; records and transactions
 are the tuples of neo.protocol.types (`Record`, `StoredRecord`, `Transaction`, `StoredTransaction`).
 
-A transaction on its way is *pending* (its records), *voted* (with its metadata), *locked* (it has
-its tid and is in the history, and the others may not know yet), then *unlocked*.
+A transaction on its way is *pending* (some of its records, until it is locked or the process ends),
+*locked* (it is in the history, and the others may not know yet), then *unlocked*: it was told.
+The tids of one transaction are those from its `first` to its `tid`, and no other has one between.
 """
 from abc import ABC, abstractmethod
+from collections import namedtuple
+
+# Bytes: `free` for more data, on the disk and in unused pages of the file; `reserved` beside that,
+# so that a commit never meets a full disk; `promised` to open transactions.
+Space = namedtuple('Space', 'path free reserved promised')
 
 
 class EngineError(Exception):
     """The database can't be used; the message says why, in one line for the operator."""
+
+
+class BrokenData(EngineError):
+    """What was asked for is broken; the message says where.  The engine can be used further.
+
+    `position` is the `(tid, oid)` of a record, `(tid, None)` of metadata, or None where that can't
+    be known; an iteration has given all before it.
+    """
+
+    def __init__(self, message, position=None):
+        super().__init__(message)
+        self.position = position
 
 
 class Engine(ABC):
@@ -26,14 +44,25 @@ class Engine(ABC):
     def close(self):
         """Release the database, without a commit."""
 
-    @abstractmethod
-    def free_space(self):
-        """Bytes left for the database, or None where that can't be known."""
-
     @property
     @abstractmethod
     def changed(self):
         """Is there anything to commit?"""
+
+    # -- space ----------------------------------------------------------------------------
+    @abstractmethod
+    def free_space(self):
+        """Bytes left for more data, beside what is reserved, pages inside the file that are not
+        used among them; None where that can't be known."""
+
+    @abstractmethod
+    def space(self):
+        """The Space, for the operator; None where that can't be known."""
+
+    @abstractmethod
+    def promise(self, ttid, size, count):
+        """Keep space for `count` more records of a transaction, with `size` bytes of data, until it
+        is locked or forgotten: its lock does not meet a full disk.  False: there is not enough."""
 
     # -- named values ---------------------------------------------------------------------
     @abstractmethod
@@ -47,35 +76,77 @@ class Engine(ABC):
     # -- transactions on their way --------------------------------------------------------
     @abstractmethod
     def pend(self, ttid, records):
-        """Keep `Record`s of an unfinished transaction; a later one of the same oid (and of the same
-        imposed tid) replaces an earlier one."""
+        """Keep `Record`s of an unfinished transaction outside of memory; a later one of the same
+        oid (and of the same imposed tid) replaces an earlier one.  The end of the process forgets
+        them."""
 
+    @abstractmethod
+    def prepare_lock(self, ttid, first, tid, amount):
+        """Do about `amount` rows of the work that `lock` would have to do for what was pended.
+        Returns whether nothing is left of it.  Nobody sees it before the lock; `forget`, or the end
+        of the process, undoes it."""
+
+    @abstractmethod
+    def lock(self, ttid, first, tid, rows, metadata, records):
+        """Put into the history what was pended, these `Record`s, which replace what was pended, and
+        the metadata (`Transaction`s, maybe none).  What has no imposed tid gets `tid`.  `locked`
+        tells of it, with the partition rows it wrote, until `unlock` or `drop`.  Nothing happens if
+        it is locked so already; EngineError if it is locked with another tid."""
+
+    @abstractmethod
+    def unlock(self, ttid):
+        """It was told: forget that it is locked, and raise what `told` says of its rows.  Nothing
+        happens if it is not locked."""
+
+    @abstractmethod
+    def drop(self, ttid):
+        """Take one that is locked, and was told to nobody, out of the history.  Nothing happens if
+        it is not locked."""
+
+    @abstractmethod
+    def forget(self, ttid):
+        """Drop what is pended of, and promised to, a transaction that has not been locked; nothing
+        happens if there is none."""
+
+    @abstractmethod
+    def locked(self):
+        """`[(ttid, first, tid, rows)]`, sorted, of those locked and not unlocked."""
+
+    @abstractmethod
+    def told(self):
+        """`[(row, tid)]`, sorted: the highest tid that was told in each partition row, of the
+        transactions that were locked here."""
+
+    @abstractmethod
+    def find(self, first, tid):
+        """Is there any record or metadata with first <= its tid <= tid?"""
+
+    # -- cleaning -------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def needs_cleaning(self):
+        """Is there anything left of what was dropped or forgotten?"""
+
+    @abstractmethod
+    def clean(self, amount):
+        """Remove about `amount` rows of it.  Returns whether there is more."""
+
+    # -- until votes are in memory only -----------------------------------------------------
     @abstractmethod
     def vote(self, ttid, transactions):
         """Keep its metadata (`Transaction`s, maybe none), and that it was voted."""
 
     @abstractmethod
-    def lock(self, ttid, tid):
-        """Move what was pended and voted into the history.  Records and metadata without an imposed
-        tid get `tid`.  `unfinished` tells (ttid, tid) from now on.  Nothing happens if it is locked
-        so already; EngineError if it was not voted, or is locked with another tid."""
-
-    @abstractmethod
-    def unlock(self, ttid):
-        """Nobody will ask whether it was locked."""
+    def lock_voted(self, ttid, tid):
+        """Move what was pended and voted into the history, as `lock` does."""
 
     @abstractmethod
     def add(self, ttid, tid, transactions, records):
-        """pend + vote + lock + unlock in one, for what never was pended."""
-
-    @abstractmethod
-    def forget(self, ttid):
-        """Drop what is pended and voted of a transaction that has not been locked; nothing happens
-        if there is none."""
+        """Put it into the history at once."""
 
     @abstractmethod
     def unfinished(self):
-        """`[(ttid, tid or None)]`, sorted: what was voted and not locked, or locked and not
+        """`[(ttid, tid or None)]`, sorted: what was voted and not locked, or locked so and not
         unlocked."""
 
     @abstractmethod

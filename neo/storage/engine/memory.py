@@ -7,9 +7,11 @@ from bisect import bisect_left, bisect_right, insort
 from copy import copy
 from functools import partial, wraps
 
-from ...protocol.limits import SCAN_ROWS
+from ...protocol.limits import FREE_SPACE_RESERVE, SCAN_ROWS
 from ...protocol.types import MAX_ID
-from .interface import Engine, EngineError
+from .interface import Engine, EngineError, Space
+
+ROW = 100       # bytes, roughly: what a row takes beside its data
 
 
 def _counted(method):
@@ -36,6 +38,9 @@ class MemoryEngine(Engine):
         self._used = self._committed = 0    # bytes, now and at the last commit
         self._values = {}
         self._pended = {}       # ttid -> {(oid, imposed tid): Record}
+        self._promised = {}     # ttid -> bytes; a crash forgets them
+        self._locked = {}       # ttid -> (first, tid, rows)
+        self._told = {}         # partition row -> tid
         self._voted = {}        # ttid -> {imposed tid: Transaction}
         self._unfinished = {}   # ttid -> tid or None
         self._revisions = {}    # oid -> its tids, sorted
@@ -57,6 +62,7 @@ class MemoryEngine(Engine):
             undo()
         self._undo.clear()
         self._used = self._committed
+        self._promised.clear()
         self._failed = self._fail_at = None
 
     def reopened(self):
@@ -89,6 +95,10 @@ class MemoryEngine(Engine):
         insort(items, item)
         self._undo.append(partial(_remove, items, item))
 
+    def _remove(self, items, item):
+        _remove(items, item)
+        self._undo.append(partial(insort, items, item))
+
     # -- life -----------------------------------------------------------------------------
     def commit(self):
         if self.capacity is not None and self._used > max(self.capacity, self._committed):
@@ -101,7 +111,23 @@ class MemoryEngine(Engine):
         self._failed = 'the database is closed'
 
     def free_space(self):
-        return None if self.capacity is None else max(0, self.capacity - self._used)
+        if self.capacity is None:
+            return None
+        promised = sum(self._promised.values())
+        return max(0, self.capacity - self._used - FREE_SPACE_RESERVE - promised)
+
+    def space(self):
+        free = self.free_space()
+        if free is not None:
+            return Space('memory', free, FREE_SPACE_RESERVE, sum(self._promised.values()))
+
+    def promise(self, ttid, size, count):
+        cost = size + count * ROW
+        free = self.free_space()
+        if free is not None and cost > free:
+            return False
+        self._promised[ttid] = self._promised.get(ttid, 0) + cost
+        return True
 
     @property
     def changed(self):
@@ -140,7 +166,66 @@ class MemoryEngine(Engine):
         self._set(self._voted, ttid, voted)
         self._set(self._unfinished, ttid, None)
 
-    def lock(self, ttid, tid):
+    def prepare_lock(self, ttid, first, tid, amount):
+        return True
+
+    def lock(self, ttid, first, tid, rows, metadata, records):
+        locked = self._locked.get(ttid)
+        if locked is not None:
+            if locked[1] != tid:
+                raise EngineError('transaction %#x is locked as %#x, and has been as %#x'
+                                  % (ttid, tid, locked[1]))
+            return
+        self._promised.pop(ttid, None)
+        if ttid in self._pended:
+            self.pend(ttid, records)
+            records = self._drop(self._pended, ttid)
+        self._write(ttid, tid, metadata, records)
+        self._set(self._locked, ttid, (first, tid, tuple(rows)))
+
+    def drop(self, ttid):
+        if ttid not in self._locked:
+            return
+        first, tid, rows = self._locked[ttid]
+        self._delete(self._locked, ttid)
+        start = bisect_left(self._order, (first, -1))
+        for at, oid in self._order[start:bisect_right(self._order, (tid, MAX_ID))]:
+            self._erase_record(oid, at)
+        start = bisect_left(self._tids, first)
+        for at in self._tids[start:bisect_right(self._tids, tid)]:
+            self._used -= _size(self._transactions[at])
+            self._delete(self._transactions, at)
+            self._remove(self._tids, at)
+        if ttid in self._tid_of:
+            self._delete(self._tid_of, ttid)
+
+    def _erase_record(self, oid, tid):
+        self._used -= _size(self._data[oid, tid])
+        self._delete(self._data, (oid, tid))
+        self._remove(self._order, (tid, oid))
+        self._remove(self._revisions[oid], tid)
+        if not self._revisions[oid]:
+            self._delete(self._revisions, oid)
+
+    def locked(self):
+        return sorted((ttid, *locked) for ttid, locked in self._locked.items())
+
+    def told(self):
+        return sorted(self._told.items())
+
+    def find(self, first, tid):
+        i, j = bisect_left(self._order, (first, -1)), bisect_left(self._tids, first)
+        return (i < len(self._order) and self._order[i][0] <= tid
+                or j < len(self._tids) and self._tids[j] <= tid)
+
+    @property
+    def needs_cleaning(self):
+        return False
+
+    def clean(self, amount):
+        return False
+
+    def lock_voted(self, ttid, tid):
         if ttid not in self._unfinished:
             raise EngineError('transaction %#x is locked, and was not voted here' % ttid)
         locked = self._unfinished[ttid]
@@ -154,6 +239,13 @@ class MemoryEngine(Engine):
         self._set(self._unfinished, ttid, tid)
 
     def unlock(self, ttid):
+        if ttid in self._locked:
+            _, tid, rows = self._locked[ttid]
+            self._delete(self._locked, ttid)
+            for row in rows:
+                if tid > self._told.get(row, -1):
+                    self._set(self._told, row, tid)
+            return
         if self._unfinished.get(ttid) is not None:
             self._delete(self._unfinished, ttid)
 
@@ -161,6 +253,7 @@ class MemoryEngine(Engine):
         self._write(ttid, tid, transactions, records)
 
     def forget(self, ttid):
+        self._promised.pop(ttid, None)
         if self._unfinished.get(ttid) is None:
             self._drop(self._pended, ttid)
             self._drop(self._voted, ttid)
@@ -282,7 +375,7 @@ class MemoryEngine(Engine):
         return len(self._revisions), self._used
 
 
-for _name in Engine.__abstractmethods__ - {'changed', 'close'}:
+for _name in Engine.__abstractmethods__ - {'changed', 'close', 'needs_cleaning'}:
     setattr(MemoryEngine, _name, _counted(getattr(MemoryEngine, _name)))
 
 

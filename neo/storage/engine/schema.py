@@ -8,7 +8,7 @@ Some tables wait for what uses them: chunks of blobs, orders to pack, cursors of
 from collections import namedtuple
 from types import SimpleNamespace
 
-VERSION = 1     # of the schema; kept in the database
+VERSION = 2     # of the schema; kept in the database
 
 # Kinds of columns; a dialect names a type for each.
 ID = 'id'               # oid, tid, ttid, term…: an integer below 2^63
@@ -33,6 +33,8 @@ TABLES = dict(
     pending_trans=Table(dict(ttid=ID, tid=ID, **_METADATA), ['ttid', 'tid']),
     pending_obj=Table(dict(ttid=ID, oid=ID, tid=ID, **_REVISION), ['ttid', 'oid', 'tid']),
     unfinished=Table(dict(ttid=ID, tid=OPTIONAL_ID), ['ttid']),
+    # What is locked, and what was told until others have been in all of its rows.
+    locked=Table(dict(ttid=ID, first=ID, tid=ID, rows=BYTES, told=SMALL), ['ttid']),
     blob_chunk=Table(dict(oid=ID, tid=ID, number=ID, checksum=BYTES, data=DATA),
                      ['oid', 'tid', 'number'], [['tid', 'oid']]),
     pending_blob_chunk=Table(dict(ttid=ID, oid=ID, tid=ID, number=ID, checksum=BYTES, data=DATA),
@@ -67,6 +69,16 @@ STATEMENTS = dict(
     lock_metadata=f'INSERT INTO trans (tid, ttid, {_metadata}) SELECT'
                   f' CASE WHEN tid < 0 THEN ? ELSE tid END, ttid, {_metadata}'
                   ' FROM pending_trans WHERE ttid = ? ORDER BY ttid, tid',
+
+    locked='SELECT ttid, first, tid, rows, told FROM locked',
+    set_locked='INSERT INTO locked (ttid, first, tid, rows, told) VALUES (?, ?, ?, ?, 0)',
+    set_told='UPDATE locked SET told = 1 WHERE ttid = ?',
+    drop_locked='DELETE FROM locked WHERE ttid = ?',
+    drop_history='DELETE FROM obj WHERE tid >= ? AND tid <= ?',
+    drop_transactions='DELETE FROM trans WHERE tid >= ? AND tid <= ?',
+    count_objects='SELECT COUNT(DISTINCT oid) FROM obj',
+    any_record='SELECT 1 FROM obj WHERE tid >= ? AND tid <= ? LIMIT 1',
+    any_transaction='SELECT 1 FROM trans WHERE tid >= ? AND tid <= ? LIMIT 1',
 
     add_record=f'INSERT INTO obj (oid, tid, {_revision}) VALUES (?, ?, ?, ?, ?, ?)',
     add_metadata=f'INSERT INTO trans (tid, ttid, {_metadata}) VALUES (?, ?, ?, ?, ?, ?, ?)',

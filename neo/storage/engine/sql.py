@@ -6,9 +6,12 @@ import msgpack
 from ...protocol.limits import SCAN_ROWS
 from ...protocol.types import MAX_ID
 from .interface import Engine, EngineError
+from .locked import Locks, pack_rows
 from .schema import NOT_IMPOSED
 
 OBJECTS = 'engine.objects'      # how many oids have a revision, among the named values
+
+ROW = 100       # bytes, roughly: what a row takes beside its data
 
 
 def pack_oids(oids):
@@ -37,6 +40,8 @@ class SqlEngine(Engine):
         self._values = {name: msgpack.unpackb(value, use_list=False)
                         for name, value in self._execute(sql.config)}
         self._unfinished = dict(self._execute(sql.unfinished).fetchall())
+        self._locks = Locks(self._execute(sql.locked))
+        self._promised = {}
         self._pended = {ttid for ttid, in self._execute(sql.pended)}
         # No oid is above this one; it is not lowered by deletions.
         self._top_oid = self.last_oid()
@@ -94,7 +99,7 @@ class SqlEngine(Engine):
             for tid, *metadata, oids in transactions])
         self._set_unfinished(ttid, None)
 
-    def lock(self, ttid, tid):
+    def lock_voted(self, ttid, tid):
         if ttid not in self._unfinished:
             raise EngineError('transaction %#x is locked, and was not voted here' % ttid)
         locked = self._unfinished[ttid]
@@ -106,17 +111,71 @@ class SqlEngine(Engine):
         self._change()
         sql = self._sql
         if ttid in self._pended:
-            new, = self._execute(sql.count_new, (ttid,)).fetchone()
-            last, = self._execute(sql.last_pended_oid, (ttid,)).fetchone()
-            if last is not None:
-                self._objects += new
-                self._top_oid = max(self._top_oid, last)
-                self._execute(sql.lock_records, (tid, ttid))
+            self._lock_pended(ttid, tid)
         self._execute(sql.lock_metadata, (tid, ttid))
         self._drop_pended(ttid)
         self._set_unfinished(ttid, tid)
 
+    def prepare_lock(self, ttid, first, tid, amount):
+        return True
+
+    def lock(self, ttid, first, tid, rows, metadata, records):
+        locked = self._locks.locked.get(ttid)
+        if locked is not None:
+            if locked.tid != tid:
+                raise EngineError('transaction %#x is locked as %#x, and has been as %#x'
+                                  % (ttid, tid, locked.tid))
+            return
+        self._promised.pop(ttid, None)
+        if ttid in self._pended:
+            self.pend(ttid, records)
+            self._lock_pended(ttid, tid)
+            records = ()
+        self.add(ttid, tid, metadata, records)
+        self._locks.lock(ttid, first, tid, rows)
+        self._execute(self._sql.set_locked, (ttid, first, tid, pack_rows(rows)))
+
+    def drop(self, ttid):
+        if ttid not in self._locks.locked:
+            return
+        self._change()
+        locked = self._locks.locked.pop(ttid)
+        self._execute(self._sql.drop_locked, (ttid,))
+        self._execute(self._sql.drop_history, (locked.first, locked.tid))
+        self._execute(self._sql.drop_transactions, (locked.first, locked.tid))
+        self._objects, = self._execute(self._sql.count_objects).fetchone()
+
+    def locked(self):
+        return sorted((ttid, *locked) for ttid, locked in self._locks.locked.items())
+
+    def told(self):
+        return self._locks.told()
+
+    def find(self, first, tid):
+        sql = self._sql
+        return (self._execute(sql.any_record, (first, tid)).fetchone() is not None
+                or self._execute(sql.any_transaction, (first, tid)).fetchone() is not None)
+
+    @property
+    def needs_cleaning(self):
+        return False
+
+    def clean(self, amount):
+        return False
+
+    def promise(self, ttid, size, count):
+        cost = size + count * ROW
+        if cost > self.free_space():
+            return False
+        self._promised[ttid] = self._promised.get(ttid, 0) + cost
+        return True
+
     def unlock(self, ttid):
+        if ttid in self._locks.locked:
+            self._change()
+            self._execute(self._sql.set_told, (ttid,))
+            self._executemany(self._sql.drop_locked, [(old,) for old in self._locks.unlock(ttid)])
+            return
         if self._unfinished.get(ttid) is not None:
             self._change()
             self._drop_unfinished(ttid)
@@ -136,6 +195,7 @@ class SqlEngine(Engine):
         self._executemany(self._sql.add_metadata, metadata.values())
 
     def forget(self, ttid):
+        self._promised.pop(ttid, None)
         voted = ttid in self._unfinished
         if voted and self._unfinished[ttid] is not None:
             return
@@ -152,6 +212,17 @@ class SqlEngine(Engine):
         for ttid in sorted(self._pended.difference(self._unfinished)):
             self._change()
             self._drop_pended(ttid)
+
+    def _lock_pended(self, ttid, tid):
+        sql = self._sql
+        new, = self._execute(sql.count_new, (ttid,)).fetchone()
+        last, = self._execute(sql.last_pended_oid, (ttid,)).fetchone()
+        if last is not None:
+            self._objects += new
+            self._top_oid = max(self._top_oid, last)
+            self._execute(sql.lock_records, (tid, ttid))
+        self._execute(sql.drop_records, (ttid,))
+        self._pended.remove(ttid)
 
     def _set_unfinished(self, ttid, tid):
         self._unfinished[ttid] = tid

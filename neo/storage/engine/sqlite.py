@@ -8,9 +8,9 @@ import tempfile
 from functools import wraps
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from ...protocol.limits import KiB, MiB
+from ...protocol.limits import FREE_SPACE_RESERVE, KiB, MiB
 from . import schema
-from .interface import Engine, EngineError
+from .interface import Engine, EngineError, Space
 from .sql import SqlEngine
 
 APPLICATION_ID = 0x4E454F53         # "NEOS": tells our files from those of other applications
@@ -125,7 +125,12 @@ class SqliteEngine(SqlEngine):
             found = os.statvfs(self.path)
         except OSError as error:
             raise _explain(self.path, error) from error
-        return found.f_bavail * found.f_frsize
+        left = found.f_bavail * found.f_frsize - FREE_SPACE_RESERVE
+        return max(0, left - sum(self._promised.values()))
+
+    def space(self):
+        return Space(self.path, self.free_space(), FREE_SPACE_RESERVE,
+                     sum(self._promised.values()))
 
     def _begin(self):
         self._execute('BEGIN IMMEDIATE')
@@ -138,7 +143,7 @@ class SqliteEngine(SqlEngine):
                 * self._execute('PRAGMA page_size').fetchone()[0])
 
 
-for _name in Engine.__abstractmethods__ - {'changed'}:
+for _name in Engine.__abstractmethods__ - {'changed', 'needs_cleaning'}:
     setattr(SqliteEngine, _name, _guarded(getattr(SqliteEngine, _name)))
 
 

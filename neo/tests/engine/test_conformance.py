@@ -49,7 +49,7 @@ def test_each_kind_of_change_survives_a_commit(database):
     engine.vote(6, [metadata(60)])
     engine.pend(7, [record(70)])
     engine.vote(7, [metadata(70)])
-    engine.lock(7, 77)
+    engine.lock_voted(7, 77)
     engine.add(8, 88, [metadata(80)], [record(80)])
     before = everything(engine)
     engine.commit()
@@ -59,7 +59,7 @@ def test_each_kind_of_change_survives_a_commit(database):
     assert engine.get('x') == (1, None, 'é', b'\xff', (2, ()))
     assert engine.unfinished() == [(6, None), (7, 77)]
     engine.vote(5, [])
-    engine.lock(5, 99)
+    engine.lock_voted(5, 99)
     assert engine.load(50, 100)[0] == 99
 
 
@@ -70,7 +70,7 @@ def test_changed(engine):
         call()
         assert not engine.changed
     for change in [lambda: engine.put('x', 1), lambda: engine.pend(1, [record(1)]),
-                   lambda: engine.vote(1, []), lambda: engine.lock(1, 10),
+                   lambda: engine.vote(1, []), lambda: engine.lock_voted(1, 10),
                    lambda: engine.unlock(1), lambda: engine.add(2, 20, [], [record(1)])]:
         change()
         assert engine.changed
@@ -121,7 +121,7 @@ def test_from_pend_to_unlock(database):
     assert engine.tid_of(100) is None and engine.last_tid() == 0 and engine.last_oid() == -1
     engine.commit()
     engine = database.reopen()
-    engine.lock(100, 7)
+    engine.lock_voted(100, 7)
     assert engine.unfinished() == [(100, 7)]
     assert engine.load(3, 8) == (7, None, 0, checksum(b'three'), b'three', None)
     assert engine.tid_of(100) == 7
@@ -142,7 +142,7 @@ def test_a_record_pended_again_replaces_the_former(engine):
     engine.pend(1, [record(5, b'first'), record(6, b'kept')])
     engine.pend(1, [record(5, b'second'), record(5, b'third', compression=1)])
     engine.vote(1, [])
-    engine.lock(1, 10)
+    engine.lock_voted(1, 10)
     assert engine.load(5, 11) == (10, None, 1, checksum(b'third'), b'third', None)
     assert engine.load(6, 11)[4] == b'kept'
     engine.add(2, 20, [], [record(5, b'fourth'), record(5, b'fifth')])
@@ -157,7 +157,7 @@ def test_an_import_of_many_tids_under_one_ttid(database):
     engine.vote(1, [metadata(5, tid=10), metadata(5, 6, tid=20)])
     engine.commit()
     engine = database.reopen()
-    engine.lock(1, 30)
+    engine.lock_voted(1, 30)
     assert engine.unfinished() == [(1, 30)]
     assert engine.history(5, 100, 10) == [(20, 2), (10, 1)]
     assert engine.current(6) == 20 and engine.current(7) == 30
@@ -175,12 +175,12 @@ def test_an_import_added_at_once(engine):
 
 def test_metadata_alone_and_records_alone(engine):
     engine.vote(1, [metadata(5)])
-    engine.lock(1, 10)
+    engine.lock_voted(1, 10)
     assert engine.tid_of(1) == 10 and engine.last_tid() == 10 and engine.last_oid() == -1
     engine.add(2, 20, [], [record(5)])
     assert engine.tid_of(2) is None and engine.last_tid() == 20 and engine.last_oid() == 5
     engine.vote(3, [])
-    engine.lock(3, 30)
+    engine.lock_voted(3, 30)
     assert engine.unfinished() == [(1, 10), (3, 30)] and engine.last_tid() == 20
 
 
@@ -188,7 +188,7 @@ def test_a_vote_again_replaces_the_metadata(engine):
     engine.pend(1, [record(5)])
     engine.vote(1, [metadata(5, user=b'first'), metadata(5, tid=4)])
     engine.vote(1, [metadata(5, user=b'second')])
-    engine.lock(1, 10)
+    engine.lock_voted(1, 10)
     (transaction,), _ = all_transactions(engine)
     assert transaction[2:4] == (' ', b'second')
 
@@ -212,8 +212,8 @@ def test_forget(database):
     assert engine.unfinished() == [(4, None)]
     engine.pend(2, [record(9)])     # the same ttid again, as after giving way
     engine.vote(2, [])
-    engine.lock(2, 20)
-    engine.lock(4, 40)
+    engine.lock_voted(2, 20)
+    engine.lock_voted(4, 40)
     assert [(oid, tid) for oid, tid, *_ in all_records(engine)[0]] == [(9, 20), (8, 40)]
     assert len(all_transactions(engine)[0]) == 1
 
@@ -221,7 +221,7 @@ def test_forget(database):
 def test_what_is_locked_is_not_forgotten(engine):
     engine.pend(1, [record(5)])
     engine.vote(1, [metadata(5)])
-    engine.lock(1, 10)
+    engine.lock_voted(1, 10)
     engine.forget(1)
     assert engine.unfinished() == [(1, 10)] and engine.current(5) == 10
     engine.unlock(1)
@@ -232,17 +232,17 @@ def test_what_is_locked_is_not_forgotten(engine):
 def test_locked_twice(engine):
     engine.pend(1, [record(5)])
     engine.vote(1, [])
-    engine.lock(1, 10)
-    engine.lock(1, 10)
+    engine.lock_voted(1, 10)
+    engine.lock_voted(1, 10)
     assert engine.history(5, 100, 10) == [(10, 4)]
     with pytest.raises(EngineError):
-        engine.lock(1, 11)
+        engine.lock_voted(1, 11)
 
 
 def test_what_was_not_voted_is_not_locked(engine):
     engine.pend(1, [record(5)])
     with pytest.raises(EngineError):
-        engine.lock(1, 10)
+        engine.lock_voted(1, 10)
 
 
 def test_nothing_is_written_over_the_history(engine):
@@ -270,7 +270,7 @@ def test_drop_unvoted(database):
     engine.vote(2, [metadata(2)])
     engine.pend(3, [record(3)])
     engine.vote(3, [])
-    engine.lock(3, 30)
+    engine.lock_voted(3, 30)
     engine.commit()
     engine = database.reopen()
     engine.drop_unvoted()
@@ -278,8 +278,8 @@ def test_drop_unvoted(database):
     engine = database.reopen()
     assert engine.unfinished() == [(2, None), (3, 30)]
     engine.vote(1, [])
-    engine.lock(1, 40)
-    engine.lock(2, 50)
+    engine.lock_voted(1, 40)
+    engine.lock_voted(2, 50)
     assert [(oid, tid) for oid, tid, *_ in all_records(engine)[0]] == [(3, 30), (2, 50)]
 
 
@@ -356,7 +356,7 @@ def test_data_come_back(database, data):
     engine.add(2, 20, [metadata(2, user=data)], [record(2, data)])
     engine.commit()
     engine = database.reopen()
-    engine.lock(1, 10)
+    engine.lock_voted(1, 10)
     assert engine.load(1, 100)[4] == engine.load(2, 100)[4] == data
     assert engine.history(1, 100, 1) == [(10, len(data))]
     (first, second), _ = all_transactions(engine)
@@ -367,7 +367,7 @@ def test_the_highest_ids(database):
     engine = database.engine
     engine.pend(MAX_ID, [record(MAX_ID), record(0)])
     engine.vote(MAX_ID, [metadata(0, MAX_ID)])
-    engine.lock(MAX_ID, MAX_ID)
+    engine.lock_voted(MAX_ID, MAX_ID)
     engine.add(1, 1, [], [record(MAX_ID, data_tid=MAX_ID), record(1)])
     engine.commit()
     engine = database.reopen()
@@ -396,7 +396,7 @@ def test_measure(database):
     engine.commit()
     engine = database.reopen()
     assert engine.measure()[0] == 75
-    engine.lock(3, 30)
+    engine.lock_voted(3, 30)
     assert engine.measure()[0] == 77
     engine.commit()
     objects, size = database.reopen().measure()
@@ -469,3 +469,73 @@ def test_a_call_steps_over_so_many_rows_only(engine):
 def test_free_space(engine):
     space = engine.free_space()
     assert space is None or space > 0
+
+
+# -- locks ----------------------------------------------------------------------------------
+def test_locked_in_one_step(database):
+    engine = database.engine
+    engine.lock(7, 70, 70, (1, 4), [metadata(1)], [record(1), record(2)])
+    assert engine.locked() == [(7, 70, 70, (1, 4))] and engine.told() == []
+    engine.commit()
+    engine = database.reopen()
+    assert engine.locked() == [(7, 70, 70, (1, 4))] and engine.told() == []
+    assert engine.current(2) == 70 and engine.tid_of(7) == 70
+    engine.lock(7, 70, 70, (1, 4), [metadata(1)], [record(1), record(2)])
+    assert not engine.changed
+    with pytest.raises(EngineError):
+        engine.lock(7, 71, 71, (1, 4), [], [])
+
+
+def test_locked_after_a_spill(database):
+    engine = database.engine
+    engine.pend(7, [record(1, b'early'), record(2, b'kept')])
+    engine.commit()
+    while not engine.prepare_lock(7, 70, 70, 1):
+        assert engine.load(1, 100) is None and engine.find(0, 100) is False
+    engine.lock(7, 70, 70, (0,), [metadata(1, 2)], [record(1, b'late'), record(3)])
+    assert [(oid, tid, data) for oid, tid, _, _, data, _ in all_records(engine)[0]] == [
+        (1, 70, b'late'), (2, 70, b'kept'), (3, 70, b'data')]
+    assert engine.measure()[0] == 3 and engine.last_tid() == 70
+
+
+def test_told(database):
+    engine = database.engine
+    for ttid, tid, rows in ((1, 10, (0, 1)), (2, 20, (1, 2)), (3, 30, (2,)), (4, 40, ())):
+        engine.lock(ttid, tid, tid, rows, [], [record(1)])
+    for ttid, expected in ((2, [(1, 20), (2, 20)]), (1, [(0, 10), (1, 20), (2, 20)]),
+                           (4, [(0, 10), (1, 20), (2, 20)]), (3, [(0, 10), (1, 20), (2, 30)])):
+        engine.unlock(ttid)
+        engine.unlock(ttid)
+        assert engine.told() == expected
+        engine.commit()
+        engine = database.reopen()
+        assert engine.told() == expected
+    assert engine.locked() == []
+
+
+def test_dropped(database):
+    engine = database.engine
+    engine.lock(1, 10, 10, (0,), [metadata(1, 2)], [record(1, b'a'), record(2, b'b')])
+    engine.unlock(1)
+    engine.commit()
+    before = everything(engine)
+    engine.lock(2, 15, 20, (0, 1), [metadata(1, tid=15), metadata(3, tid=20)],
+                [record(1, b'c', tid=15), record(3, b'd', tid=20)])
+    engine.commit()
+    engine.drop(2)
+    engine.drop(2)
+    assert everything(engine) == before and engine.told() == [(0, 10)]
+    engine.commit()
+    engine = database.reopen()
+    assert everything(engine) == before
+    engine.drop(1)
+    assert everything(engine) == before
+
+
+def test_find(engine):
+    engine.lock(1, 10, 10, (0,), [], [record(1)])
+    engine.lock(2, 20, 20, (0,), [metadata(2)], [])
+    found = [(first, tid) for first in range(5, 26, 5) for tid in range(first, 26, 5)
+             if engine.find(first, tid)]
+    assert found == [(first, tid) for first in range(5, 26, 5) for tid in range(first, 26, 5)
+                     if first <= 10 <= tid or first <= 20 <= tid]

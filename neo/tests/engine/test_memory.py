@@ -1,6 +1,7 @@
 """What simulations rely on, beyond the interface: crashes, planted failures, full disks."""
 import pytest
 
+from neo.protocol.limits import FREE_SPACE_RESERVE
 from neo.storage.engine.interface import EngineError
 from neo.storage.engine.memory import MemoryEngine
 
@@ -13,8 +14,8 @@ def change_everything(engine):
     engine.pend(1, [record(1, b'again'), record(2)])
     engine.forget(2)
     engine.vote(1, [metadata(1)])
-    engine.lock(1, 100)
-    engine.lock(3, 30)
+    engine.lock_voted(1, 100)
+    engine.lock_voted(3, 30)
     engine.unlock(3)
     engine.add(9, 90, [metadata(1, 9)], [record(1), record(9)])
     engine.pend(4, [record(4)])
@@ -84,16 +85,18 @@ def test_the_nth_call_fails():
 
 
 def test_a_full_disk():
-    engine = MemoryEngine(capacity=1000)
+    engine = MemoryEngine(capacity=FREE_SPACE_RESERVE + 1000)
     assert engine.free_space() == 1000
     engine.add(1, 10, [], [record(1, b'x' * 500)])
     engine.commit()
     assert 0 < engine.free_space() < 500
     engine.pend(2, [record(2, b'x' * 500)])
     assert engine.free_space() == 0
+    engine.capacity = 1000
     with pytest.raises(EngineError, match='full'):
         engine.commit()
     engine = engine.reopened()
+    engine.capacity += FREE_SPACE_RESERVE
     assert 0 < engine.free_space() < 500 and engine.current(1) == 10
     engine.pend(2, [record(2, b'x' * 300)])
     engine.commit()

@@ -60,7 +60,7 @@ class Player:
     def lock(self):
         ttid = self.some('voted')
         if ttid:
-            self.call('lock', ttid, self.next_id())
+            self.call('lock_voted', ttid, self.next_id())
             self.state[0][ttid] = 'locked'
 
     def unlock(self):

@@ -263,7 +263,7 @@ def change(engine):
     engine.add(100, 100, [metadata(1, 100)], [record(oid, b'x' * 9000) for oid in (1, 100)])
     engine.pend(101, [record(101, b'x' * 9000)])
     engine.vote(101, [metadata(101)])
-    engine.lock(101, 101)
+    engine.lock_voted(101, 101)
     engine.unlock(101)
     engine.pend(102, [record(102)])
     engine.forget(102)
@@ -378,7 +378,7 @@ def check_written(path, told):
     assert all(engine.tid_of(n) == n for n in range(1, last + 1))
     assert engine.measure()[0] == last + 4
     for ttid, tid in engine.unfinished():
-        engine.lock(ttid, ttid)     # a voted one can be committed
+        engine.lock_voted(ttid, ttid)     # a voted one can be committed
         engine.unlock(ttid)
     engine.commit()
     engine.close()

@@ -19,7 +19,7 @@ def write(engine, n):
         engine.pend(n, records)
         engine.vote(n, [metadata(*oids)])
         engine.commit()
-        engine.lock(n, n)
+        engine.lock_voted(n, n)
         engine.commit()
         engine.unlock(n)
 

@@ -9,6 +9,7 @@ import os
 import random
 import sys
 
+from ...protocol.limits import FREE_SPACE_RESERVE
 from ...scripts import neostorage
 from ...scripts.daemon import run_daemon
 from ...scripts.options import STORAGE
@@ -29,7 +30,7 @@ class SmallDisk(SqliteEngine):
                    if os.path.exists(path))
 
     def free_space(self):
-        return max(0, self._disk - self._used())
+        return max(0, self._disk - self._used() - FREE_SPACE_RESERVE)
 
 
 def main():
