@@ -40,6 +40,14 @@ def time_of(tid):
     return first + ((day * 24 + hour) * 60 + minute) * 60 + fraction * 60 / (1 << 32)
 
 
+def moment(tid):
+    """When a transaction was, in words; None if there was none."""
+    if not tid:
+        return None
+    at = datetime.fromtimestamp(time_of(tid), timezone.utc)
+    return at.strftime('%Y-%m-%d %H:%M:%S.%f UTC')
+
+
 def tid_after(last, seconds, like=0, modulo=1):
     """The first tid above `last` and not before `seconds`, congruent to `like` by `modulo`."""
     tid = max(last + 1, tid_at(seconds))

@@ -1,8 +1,6 @@
 """What neoctl prints, from the description of a cluster: lines for people, data for programs."""
-from datetime import datetime, timezone
-
 from ..cluster.addresses import readable
-from ..cluster.ids import time_of
+from ..cluster.ids import moment
 from ..cluster.partition_table import PartitionTable
 from ..protocol.types import ClusterState, NodeKind, NodeState
 
@@ -95,14 +93,6 @@ def ids(description):
 
 def hexadecimal(id):
     return '0x%016x' % id
-
-
-def moment(tid):
-    """When a transaction was, in words; None if there was none."""
-    if not tid:
-        return None
-    at = datetime.fromtimestamp(time_of(tid), timezone.utc)
-    return at.strftime('%Y-%m-%d %H:%M:%S.%f UTC')
 
 
 def ids_lines(description):

@@ -1,9 +1,13 @@
 """Copying the past of one storage into another one, and comparing both."""
-from collections import deque
-from itertools import zip_longest
+from collections import deque, namedtuple
+from contextlib import contextmanager
+from itertools import islice, zip_longest
 from operator import itemgetter
 
-from .sides import Batch, MigrationError
+from ..cluster.ids import moment, tid_at
+from ..protocol import limits
+from .digest import digest
+from .sides import Batch, MigrationError, reason
 
 # Transactions travel in batches: large enough for the cost of a commit not to show, small enough to
 # be held in memory a few times, and to be stopped between two.
@@ -14,6 +18,9 @@ BATCH_REVISIONS = 5000
 QUICK = 1000
 # What a revision costs beside its data.
 OVERHEAD = 64
+
+# A batch that was copied: tids of the first and the last transaction, how many, and their checksum.
+Copied = namedtuple('Copied', 'first last count digest')
 
 
 class Interrupted(Exception):
@@ -58,6 +65,43 @@ def difference(ours, theirs):
                 one[0], other[2] and hex(other[2]), one[2] and hex(one[2]))
 
 
+@contextmanager
+def reading(source):
+    """What goes wrong in the source must not be taken for something in the destination, which is
+    tried again maybe."""
+    try:
+        yield
+    except MigrationError:
+        raise
+    except Exception as error:
+        raise MigrationError("%s can't be read: %s" % (source.name, reason(error)))
+
+
+def survey(source, progress, now):
+    """Look at all there is, and refuse what can't be copied, before anything is changed; `now` is
+    what the clock says, in seconds since 1970."""
+    progress.start('reading', 0, source.size, source.in_bytes)
+    with reading(source):
+        highest = source.survey(progress.update)
+    progress.clear()
+    source.position = 0
+    if highest is not None:
+        refuse_ids(source.name, highest, now)
+
+
+def refuse_ids(name, highest, now):
+    """MigrationError if no id could be given any more after these, which have been surveyed."""
+    if highest.tid > tid_at(now + limits.TID_AHEAD):
+        raise MigrationError(
+            '%s has transaction %#018x, of %s, which is far ahead of the clock of this machine: all'
+            ' later ones would have to be later still. Nothing was changed' % (
+                name, highest.tid, moment(highest.tid)))
+    if highest.oid > limits.MAX_OID:
+        raise MigrationError(
+            '%s has object %#x, and a cluster takes none above %#x. Nothing was changed' % (
+                name, highest.oid, limits.MAX_OID))
+
+
 class Migration:
     """`stop()` says whether the user wants it to end."""
 
@@ -72,8 +116,10 @@ class Migration:
         self.compared = 0       # transactions found in the destination
         self.copied = 0         # … and brought there
         self.skipped = 0        # … and found by their number only
+        self.checked = False    # was all of those read back, and compared?
         self.last = 0           # tid of the last one that is there
         self.left_out = False   # are there others?
+        self._batches = []      # Copied
 
     @property
     def total(self):
@@ -83,7 +129,7 @@ class Migration:
         """Compare what is in the destination, and copy the rest."""
         self.last = self.destination.last_tid()
         start = self._skip() if quick and self.last else 0
-        transactions = self.source.transactions(start)
+        transactions = self._read(start)
         if self.last:
             self._start('comparing')
             self._compare(transactions, start)
@@ -92,20 +138,47 @@ class Migration:
         self._copy(transactions)
         self._end(self.copied)
 
+    def _read(self, start=0):
+        with reading(self.source):
+            yield from self.source.transactions(start)
+
+    def check(self):
+        """Read back what was copied, and compare counts and checksums with what was read."""
+        if self._batches:
+            number, total = 0, self.copied
+            self.progress.start('checking', 0, total, False)
+            there = self.destination.transactions(self._batches[0].first)
+            for copied in self._batches:
+                if digest(islice(there, copied.count)) != copied.digest:
+                    raise Differ('%s does not hold what was copied: something differs from %#018x'
+                                 ' to %#018x' % (self.destination.name, *copied[:2]))
+                number += copied.count
+                self.progress.update(number, number)
+                if self.stop():
+                    raise Interrupted
+            self.progress.end(number, number)
+        self.checked = True
+
     def verify(self):
         """Compare everything, from the beginning."""
         self.skipped = self.compared = self.copied = 0
         self.source.position = 0
         self._start('verifying')
-        transactions = self.source.transactions()
+        transactions = self._read()
         self._compare(transactions, 0)
         missing = next(transactions, None)
         if missing is not None:
             raise Differ('%s lacks transaction %#018x' % (self.destination.name, missing.tid))
         self._end(self.compared)
+        self.checked = True
 
     def _start(self, doing):
         self.progress.start(doing, self.source.position, self.source.size, self.source.in_bytes)
+
+    def _update(self, position, transactions):
+        self.progress.update(position, transactions)
+        if self.stop():
+            raise Interrupted
 
     def _end(self, transactions):
         self.progress.end(self.source.position, transactions)
@@ -131,9 +204,7 @@ class Migration:
                                    or difference(ours, theirs)):
                 raise self._differ(ours, theirs)
             self.compared += 1
-            self.progress.update(self.source.position, self.compared)
-            if self.stop():
-                raise Interrupted
+            self._update(self.source.position, self.compared)
 
     def _differ(self, ours, theirs):
         if ours is None or ours.tid != theirs.tid:
@@ -148,8 +219,10 @@ class Migration:
         # Without some of the batches if the user does not want to wait for them; those that are on
         # their way then are waited for.
         for batch in self.destination.write(self._wanted(transactions)):
+            first, self.last = batch.transactions[0].tid, batch.transactions[-1].tid
             self.copied += len(batch.transactions)
-            self.last = batch.transactions[-1].tid
+            self._batches.append(Copied(first, self.last, len(batch.transactions),
+                                        digest(batch.transactions)))
             self.progress.update(batch.position, self.copied)
         if self.left_out:
             raise Interrupted

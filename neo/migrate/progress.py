@@ -61,7 +61,7 @@ class Progress:
         speed = (position - self._from) / elapsed if elapsed else 0
         parts = [self._doing]
         if self._size:
-            parts.append('%5.1f%%' % (100 * position / self._size))
+            parts.append('%5.1f%%' % min(100, 100 * position / self._size))
         if self._in_bytes:
             parts.append('%.1f of %.1f MB' % (position / MB, self._size / MB))
             parts.append('%.1f MB/s' % (speed / MB))
@@ -71,7 +71,7 @@ class Progress:
                          else '%d transactions' % position)
             parts.append('%.0f/s' % speed)
         left = self._size and self._size - position
-        if left and speed:
+        if left and left > 0 and speed:
             # At the very beginning that would be a guess.
             parts += [duration(left / speed) + ' left'] if elapsed >= 1 else []
         else:

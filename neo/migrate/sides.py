@@ -1,14 +1,13 @@
-"""The sides of a migration: a FileStorage, or any other ZODB storage; for NEO see neoside.py.
+"""The sides of a migration: what each kind of storage is read and written like.
 
-What is read of either is a `Past`: whole transactions, in tid order.  What is written is taken as
-it is: tids, status and pointers to the data of earlier revisions included.
+What is read of any is a `Past`: whole transactions, in tid order.  What is written is taken as it
+is: tids, status and pointers to the data of earlier revisions included.  Here are the storages that
+ZODB can open; see filestorage.py for files, neoside.py for NEO.
 """
-import os
 from collections import namedtuple
+from pickle import dumps
 
 from ZODB.blob import is_blob_record
-from ZODB.FileStorage import FileIterator, FileStorage, packed_version
-from ZODB.FileStorage.format import CorruptedError
 from ZODB.POSException import POSKeyError
 from ZODB.utils import p64, u64
 
@@ -18,31 +17,47 @@ Batch = namedtuple('Batch', 'transactions position')
 # the user, the description and the extension are raw bytes.
 Past = namedtuple('Past', 'tid status user description extension revisions')
 
-BLOBS = 'there are blobs in %s, and blobs are not available in this version: nothing was changed'
+PICKLES = 3             # the protocol of extensions in ZODB
+BLOBS = '%s has blobs, which are not available in this version: nothing was changed'
 
 
 class MigrationError(Exception):
     """Says in one line why it can't go on."""
 
 
-def read(name, transaction, records):
-    """The `Past` of a transaction as ZODB's iterators give it."""
-    revisions = {}
-    for record in records:
-        if record.tid != transaction.tid:
-            raise MigrationError('%s is damaged: transaction %#018x has a record of %#x' % (
-                name, u64(transaction.tid), u64(record.tid)))
-        if is_blob_record(record.data):
-            raise MigrationError(BLOBS % name)
-        # One that is there twice was stored twice: the last one counts.
-        revisions[u64(record.oid)] = record.data, record.data_txn and u64(record.data_txn)
-    return Past(u64(transaction.tid), transaction.status, transaction.user, transaction.description,
-                transaction.extension_bytes,
-                [(oid, *revision) for oid, revision in revisions.items()])
+def reason(error):
+    """Why something failed, in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return '%s: %s' % (error.filename, error.strerror)
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def extension_of(transaction):
+    """Its raw bytes; not all storages of ZODB keep them as they came."""
+    try:
+        return transaction.extension_bytes
+    except AttributeError:
+        return dumps(transaction.extension, PICKLES) if transaction.extension else b''
+
+
+class Highest:
+    """The highest ids that a source has."""
+
+    def __init__(self):
+        self.tid = self.oid = 0
+
+    def see(self, tid, oid):
+        if tid > self.tid:
+            self.tid = tid
+        if oid > self.oid:
+            self.oid = oid
 
 
 class Side:
-    """`position` and `size` say how far reading is: bytes, or transactions if not `in_bytes`."""
+    """`position` and `size` say how far reading is: bytes, or transactions if not `in_bytes`.
+
+    `superseded` are the (tid, oid) read of which there was an earlier revision with other data in
+    the same transaction.  A FileStorage may have both; only the last one is ever read."""
 
     in_bytes = False
     position = 0
@@ -50,9 +65,27 @@ class Side:
 
     def __init__(self, name):
         self.name = name
+        self.superseded = set()
 
     def close(self):
         """Release what is open."""
+
+    def read(self, transaction, records):
+        """The `Past` of a transaction as ZODB's iterators give it."""
+        tid, revisions = u64(transaction.tid), {}
+        for record in records:
+            if record.tid != transaction.tid:
+                raise MigrationError('%s is damaged: transaction %#018x has a record of %#x' % (
+                    self.name, tid, u64(record.tid)))
+            if is_blob_record(record.data):
+                raise MigrationError(BLOBS % self.name)
+            oid = u64(record.oid)
+            if oid in revisions and revisions[oid][0] != record.data:
+                self.superseded.add((tid, oid))
+            revisions[oid] = record.data, record.data_txn and u64(record.data_txn)
+        return Past(tid, transaction.status, transaction.user, transaction.description,
+                    extension_of(transaction),
+                    [(oid, *revision) for oid, revision in revisions.items()])
 
 
 class StorageSide(Side):
@@ -68,13 +101,20 @@ class StorageSide(Side):
     def last_tid(self):
         return u64(self.storage.lastTransaction())
 
-    def check(self):
-        """Refuse what can't be copied, before anything is changed."""
-        self.size = 0
+    def survey(self, update):
+        """Look at all there is, refuse what can't be copied, and give the highest ids: before
+        anything is changed.  `update(position, transactions)` shows how far that is."""
+        highest, count = Highest(), 0
         for transaction in self.storage.iterator():
-            self.size += 1
-            if any(is_blob_record(record.data) for record in transaction):
-                raise MigrationError(BLOBS % self.name)
+            count += 1
+            for record in transaction:
+                if is_blob_record(record.data):
+                    raise MigrationError(BLOBS % self.name)
+                highest.see(u64(transaction.tid), u64(record.oid))
+            highest.see(u64(transaction.tid), 0)
+            update(count, count)
+        self.size = count
+        return highest
 
     def tids(self):
         for transaction in self.storage.iterator():
@@ -86,7 +126,7 @@ class StorageSide(Side):
         transactions = self.storage.iterator(start and p64(start) or None)
         try:
             for transaction in transactions:
-                past = read(self.name, transaction, transaction)
+                past = self.read(transaction, transaction)
                 self.position += 1
                 yield past._replace(revisions=[self._known(*r) for r in past.revisions])
         finally:
@@ -130,93 +170,3 @@ class Restored:
         self.user = past.user
         self.description = past.description
         self.extension_bytes = past.extension
-
-
-class FileSide(Side):
-    """The file of a FileStorage, read without index and lock: it may be in use.  What was committed
-    when reading started is there."""
-
-    in_bytes = True
-
-    def __init__(self, path):
-        super().__init__(path)
-        with open(path, 'rb') as file:
-            if file.read(4) != packed_version:
-                raise MigrationError('%s is not the file of a FileStorage' % path)
-            self.size = os.fstat(file.fileno()).st_size
-        self._places = {}       # tid: where it starts, for those that `tids` gave last
-
-    def check(self):
-        if self._mentions(b'ZODB.blob'):
-            for _ in self.transactions():
-                pass
-
-    def _mentions(self, text):
-        """Much faster than reading the transactions."""
-        with open(self.name, 'rb') as file:
-            end = b''
-            while chunk := file.read(1 << 20):
-                if text in end + chunk:
-                    return True
-                end = chunk[-len(text):]
-        return False
-
-    def tids(self):
-        self._places.clear()
-        for place, transaction in self._read(4):
-            tid = u64(transaction.tid)
-            self._places[tid] = place
-            if len(self._places) > 10_000:
-                del self._places[next(iter(self._places))]
-            yield tid
-
-    def transactions(self, start=0):
-        """All from this tid on, which must be one of the last that `tids` gave, or 0."""
-        last = 0
-        for place, transaction in self._read(self._places[start] if start else 4):
-            if u64(transaction.tid) <= last:
-                raise MigrationError('%s is damaged: transaction %#018x comes after %#x' % (
-                    self.name, u64(transaction.tid), last))
-            records = iter(transaction)
-            try:
-                past = read(self.name, transaction, records)
-            except CorruptedError:
-                raise self._damaged(records._pos)
-            if records._pos != records._tend:       # it only logs that, and ends
-                raise self._damaged(records._pos)
-            last = past.tid
-            yield past
-
-    def _read(self, place):
-        """`(where it starts, transaction)`; `position` is where it ends."""
-        transactions = FileIterator(self.name, pos=place)
-        self.size = transactions._file_size
-        try:
-            for transaction in transactions:
-                self.position = transactions._pos
-                yield place, transaction
-                place = self.position
-        except CorruptedError:
-            pass                # a header that is not whole: maybe one on its way
-        finally:
-            transactions.close()
-        if place < self.size and not self._unfinished(place):
-            raise self._damaged(place)
-        self.position = self.size
-
-    def _unfinished(self, place):
-        """Is there only a transaction that was on its way when the file was opened?"""
-        with open(self.name, 'rb') as file:
-            file.seek(place + 16)
-            # A header that is not whole, or one with the mark of a transaction before its end.
-            return file.read(1) in (b'', b'c')
-
-    def _damaged(self, place):
-        return MigrationError('%s is damaged at byte %d' % (self.name, place))
-
-
-class NewFileSide(StorageSide):
-    """A FileStorage that is written."""
-
-    def __init__(self, path):
-        super().__init__(path, FileStorage(path))

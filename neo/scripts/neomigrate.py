@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from contextlib import ExitStack
 
 from transaction.interfaces import TransientError
@@ -12,10 +13,11 @@ from ZODB.POSException import POSError
 
 from .. import __version__
 from ..cluster.addresses import parse_list
-from ..migrate.migration import Interrupted, Migration
-from .options import Parser
+from ..migrate.filestorage import FileSide, NewFileSide
+from ..migrate.migration import Interrupted, Migration, survey
 from ..migrate.progress import Progress
-from ..migrate.sides import FileSide, MigrationError, NewFileSide, StorageSide
+from ..migrate.sides import MigrationError, StorageSide, reason
+from .options import Parser
 
 INTERRUPTED = 130       # exit status, as of a program that SIGINT has ended
 EXAMPLE = """\
@@ -25,7 +27,8 @@ installed); the other one the masters of a NEO cluster:
   neomigrate -s Data.fs -d 127.0.0.1:10000 -c test
   neomigrate -s 127.0.0.1:10000 -d Copy.fs -c test
 
-It may be interrupted: the same command goes on where it was, after comparing what is there."""
+It may be interrupted: the same command goes on where it was, after comparing what is there.
+It ends with success only if the destination has what the source has."""
 
 
 def arguments(given=None):
@@ -38,7 +41,10 @@ def arguments(given=None):
     parser.add_argument('-c', '--cluster', required=True, metavar='NAME', help='of the masters')
     parser.add_argument('--quick', action='store_true', help='compare only the last transactions'
                         ' of a destination that is not empty')
-    parser.add_argument('--verify', action='store_true', help='compare everything at the end')
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument('--verify', action='store_true', help='compare everything at the end (default:'
+                     ' read back what was copied, and compare checksums)')
+    how.add_argument('--no-check', action='store_true', help='compare nothing at the end')
     parser.add_argument('--compress', metavar='HOW', default=False,
                         help='as for Storage: yes, zlib[=LEVEL], zstd[=LEVEL] (default: no)')
     parser.add_argument('-l', '--logfile', metavar='FILE', help='log to this file')
@@ -72,14 +78,23 @@ def open_cluster(masters, options, unavailable, read_only):
 
 def open_uri(uri):
     try:
+        return StorageSide(uri, storage_of(uri))
+    except MigrationError:
+        raise
+    except Exception as e:          # of whatever storage that is, or of who reads its configuration
+        raise MigrationError("%s can't be opened: %s" % (uri, reason(e)))
+
+
+def storage_of(uri):
+    try:
         from zodburi import resolve_uri
     except ImportError:
         if not uri.startswith('zconfig:'):
             raise MigrationError('%s: zodburi is not installed (pip install zodburi)' % uri)
         from ZODB.config import storageFromURL
-        return StorageSide(uri, storageFromURL(uri.removeprefix('zconfig:').removeprefix('//')))
+        return storageFromURL(uri.removeprefix('zconfig:').removeprefix('//'))
     factory, _ = resolve_uri(uri)
-    return StorageSide(uri, factory())
+    return factory()
 
 
 def open_source(options, unavailable):
@@ -135,11 +150,13 @@ def migrate(options, progress, stop):
     with ExitStack() as sides:
         source = open_source(options, unavailable)
         sides.callback(source.close)
-        source.check()
+        survey(source, progress, time.time())
         destination = open_destination(options, unavailable)
         sides.callback(destination.close)
         stop.listen()           # before this, there is nothing to be ended in good order
-        run(Migration(source, destination, progress, stop), options)
+        migration = Migration(source, destination, progress, stop)
+        run(migration, options)
+        report(migration)
 
 
 def run(migration, options):
@@ -147,16 +164,38 @@ def run(migration, options):
         migration.run(options.quick)
         if options.verify:
             migration.verify()
+        elif not options.no_check:
+            migration.check()
     except Interrupted:
         raise MigrationError(
             'interrupted. Everything up to transaction %#018x is in %s: the same command goes on'
             ' from there' % (migration.last, migration.destination.name) if migration.last
             else 'interrupted before anything was copied')
-    if migration.last:
-        print('%s has all %d transactions of %s, up to %#018x' % (
-            migration.destination.name, migration.total, migration.source.name, migration.last))
-    else:
-        print('%s is empty: there was nothing to copy' % migration.source.name)
+
+
+def report(migration):
+    """Say what is there, and what was not looked at."""
+    source, destination = migration.source, migration.destination
+    if not migration.last:
+        print('%s is empty: there was nothing to copy' % source.name)
+        return
+    print('%s has all %d transactions of %s, up to %#018x%s' % (
+        destination.name, migration.total, source.name, migration.last, unseen(migration)))
+    if source.superseded:
+        tid, oid = min(source.superseded)
+        print('%s has %d objects more than once in one transaction, with other data each time'
+              ' (%#x in %#018x, for example): only the last of them, which is what is read, has'
+              ' been kept' % (source.name, len(source.superseded), oid, tid), file=sys.stderr)
+
+
+def unseen(migration):
+    """What was not compared."""
+    parts = []
+    if migration.skipped:
+        parts.append('the first %d' % migration.skipped)
+    if migration.copied and not migration.checked:
+        parts.append('the last %d' % migration.copied)
+    return parts and '. Not compared: %s' % ', '.join(parts) or ''
 
 
 def main(given=None):
@@ -170,19 +209,11 @@ def main(given=None):
         return 0
     except (MigrationError, POSError, TransientError, LockError, OSError, ValueError) as e:
         progress.clear()
-        print('neomigrate: %s' % reason(e), file=sys.stderr)
+        used = 'the destination is in use: ' if isinstance(e, LockError) else ''
+        print('neomigrate: %s%s' % (used, reason(e)), file=sys.stderr)
         return INTERRUPTED if stop.asked else 1
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def reason(error):
-    """One line."""
-    if isinstance(error, OSError) and error.filename:
-        return '%s: %s' % (error.filename, error.strerror)
-    if isinstance(error, LockError):
-        return 'the destination is in use: %s' % error
-    return ' '.join(str(error).split()) or type(error).__name__
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from transaction import TransactionManager
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.serialize import referencesf
-from ZODB.utils import load_current, z64
+from ZODB.utils import load_current, newTid, p64, u64, z64
 
 
 def commit(manager, user='', note='', **extension):
@@ -92,6 +92,44 @@ def with_storage(storage, change, *metadata):
     change(txn)
     storage.tpc_vote(txn)
     storage.tpc_finish(txn)
+
+
+def stored_twice(path):
+    """The root twice in one transaction, with other data each time; the first ones come back
+    later, with a pointer to where they were."""
+    storage = FileStorage(path)
+    tids = []
+
+    def store(*datas):
+        txn = TransactionMetaData()
+        storage.tpc_begin(txn)
+        serial = tids[-1] if tids else z64
+        for data in datas:
+            storage.store(z64, serial, data, '', txn)
+        storage.tpc_vote(txn)
+        tids.append(storage.tpc_finish(txn))
+    store(b'zero')
+    store(b'first', b'second')
+    store(b'third')
+    txn = TransactionMetaData()
+    tid = p64(u64(tids[-1]) + 1)
+    storage.tpc_begin(txn, tid)
+    storage.restore(z64, tid, b'first', '', tids[1], txn)
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn)
+    storage.close()
+
+
+def with_ids(path, tid=None, oid=0):
+    """One transaction with these ids, or one of now."""
+    storage = FileStorage(path)
+    txn = TransactionMetaData()
+    tid = newTid(z64) if tid is None else p64(tid)
+    storage.tpc_begin(txn, tid)
+    storage.restore(p64(oid), tid, b'data', '', None, txn)
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn)
+    storage.close()
 
 
 def packed(path):

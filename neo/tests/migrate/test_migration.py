@@ -2,17 +2,26 @@
 import io
 import os
 import shutil
+import time
 from collections import deque
+from functools import partial
 
 import pytest
 import transaction
 import ZODB
+from transaction.interfaces import TransientError
 from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
+from ZODB.MappingStorage import MappingStorage
+from ZODB.utils import z64
 
-from ...migrate.migration import Differ, Interrupted, Migration, batches
+from ...cluster.ids import tid_at
+from ...migrate.digest import digest
+from ...migrate.filestorage import FileSide, NewFileSide
+from ...migrate.migration import Differ, Interrupted, Migration, batches, survey
+from ...migrate.neoside import NEOSide
 from ...migrate.progress import Progress, duration
-from ...migrate.sides import FileSide, MigrationError, NewFileSide, Past, StorageSide
+from ...migrate.sides import Batch, MigrationError, Past, StorageSide
 from . import databases
 
 
@@ -29,15 +38,21 @@ def destination(tmp_path):
 
 
 def migrate(source, destination, stop=lambda: False, quick=False, **limits):
-    from_, to = FileSide(source), NewFileSide(destination)
+    from_ = FileSide(source)
+    survey(from_, silence(), time.time())
+    to = NewFileSide(destination)
     try:
-        from_.check()
-        job = Migration(from_, to, Progress(io.StringIO()), stop, **limits)
+        job = Migration(from_, to, silence(), stop, **limits)
         job.run(quick)
+        job.check()
         job.verify()
         return job
     finally:
         to.close()
+
+
+def silence():
+    return Progress(io.StringIO())
 
 
 def records(path):
@@ -121,7 +136,7 @@ def test_quick_compares_the_end_only(source, destination):
     migrate(source, destination)
     total = len(records(source))
     from_, to = FileSide(source), NewFileSide(destination)
-    job = Migration(from_, to, Progress(io.StringIO()), tail=2)
+    job = Migration(from_, to, silence(), tail=2)
     job.run(quick=True)
     to.close()
     assert (job.skipped, job.compared, job.copied, job.total) == (total - 2, 2, 0, total)
@@ -195,7 +210,7 @@ def test_blobs(tmp_path, destination):
     with db.transaction() as connection:
         connection.root()['blob'] = Blob(b'data')
     db.close()
-    with pytest.raises(MigrationError, match='blobs are not available'):
+    with pytest.raises(MigrationError, match='has blobs, which are not available'):
         migrate(source, destination)
     assert not os.path.exists(destination) or not records(destination)
 
@@ -230,6 +245,172 @@ def test_hints_that_lead_nowhere(source, tmp_path):
     transaction.abort()
 
 
+# -- what goes wrong in the source ------------------------------------------------------------
+class Failing(MappingStorage):
+    """A storage whose iterator meets an error which it would be worth to try again after: the
+    first `times` times, at the transaction after the one that is named `last`."""
+
+    def __init__(self, times, last):
+        super().__init__()
+        self.times, self.last = times, last
+
+    def iterator(self, start=None, stop=None):
+        for found in super().iterator(start, stop):
+            yield found
+            if found.description == self.last and self.times:
+                self.times -= 1
+                raise TransientError('the server is away')
+
+
+def filled(storage, count=10):
+    serial = z64
+    for number in range(count):
+        databases.with_storage(storage, partial(
+            storage.store, z64, serial, b'%d' % number, ''), '', str(number))
+        serial = storage.lastTransaction()
+    return storage
+
+
+class Cluster:
+    """As the storage of a cluster takes imports: an error that it would be worth to try again
+    after is taken for one of the cluster."""
+
+    def __init__(self, path):
+        self.file = FileStorage(path)
+        self.side = StorageSide('file', self.file)
+
+    def import_transactions(self, batches):
+        for batch in self.side.write(Batch(batch, None) for batch in batches):
+            yield batch.transactions[-1].tid
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize('last', [b'0', b'5', b'9'])
+def test_a_source_that_fails_is_no_success(destination, last):
+    """… whatever kind of error it is: after it, the iterator of the source is at its end."""
+    failing = StorageSide('source', filled(Failing(1, last)))
+    to = NEOSide('cluster', Cluster(destination), pytest.fail)
+    job = Migration(failing, to, silence(), batch=2)
+    with pytest.raises(MigrationError, match="source can't be read: the server is away"):
+        job.run()
+    to.close()
+
+
+def test_a_source_that_fails_while_it_is_surveyed():
+    with pytest.raises(MigrationError, match="source can't be read: the server is away"):
+        survey(StorageSide('source', filled(Failing(1, b'5'))), silence(), time.time())
+
+
+def test_a_cluster_as_a_source_is_waited_for():
+    """Each transaction once, however often it is lost."""
+    storage, said = filled(Failing(1, b'5')), []
+    side = NEOSide('cluster', storage, lambda error: said.append(str(error)))
+    found = list(side.transactions())
+    assert [past.description for past in found] == [b'%d' % n for n in range(10)]
+    assert said == ['the server is away']
+    storage.times = 1
+    assert list(side.tids()) == [past.tid for past in found]
+    storage.times = 1
+    survey(side, silence(), time.time())
+    assert (side.size, side.position) == (10, 0)
+
+
+# -- what is compared -------------------------------------------------------------------------
+def test_what_was_copied_is_read_back(source, destination):
+    from_, to = FileSide(source), NewFileSide(destination)
+    job = Migration(from_, to, silence(), batch=3)
+    job.run()
+    assert not job.checked
+    with open(destination, 'r+b') as file:
+        place = file.read().index(b'set to 3')
+        file.seek(place + 7)
+        file.write(b'8')
+    with pytest.raises(Differ, match='does not hold what was copied: something differs from'):
+        job.check()
+    to.close()
+
+
+def test_what_was_copied_and_lost(source, destination):
+    from_, to = FileSide(source), NewFileSide(destination)
+    job = Migration(from_, to, silence())
+    job.run()
+    to.close()
+    os.truncate(destination, os.path.getsize(destination) // 2)
+    job.destination = NewFileSide(destination)
+    with pytest.raises(Differ, match='does not hold what was copied'):
+        job.check()
+    job.destination.close()
+
+
+def test_digests_see_everything():
+    one = Past(5, ' ', b'u', b'd', b'e', [(1, b'x', None), (2, b'y', 3), (4, None, None)])
+    others = [one._replace(tid=6), one._replace(status='p'), one._replace(user=b''),
+              one._replace(description=b''), one._replace(extension=b''),
+              one._replace(revisions=one.revisions[:2]),
+              one._replace(revisions=[(1, b'x', 3), *one.revisions[1:]]),
+              one._replace(revisions=[(1, b'', None), *one.revisions[1:]]),
+              one._replace(revisions=[(1, None, None), *one.revisions[1:]]),
+              one._replace(revisions=[(1, b'z', None), *one.revisions[1:]]),
+              one._replace(revisions=[(9, b'x', None), *one.revisions[1:]])]
+    found = {digest([past]) for past in [one, *others]} | {digest([]), digest([one, one])}
+    assert len(found) == len(others) + 3
+    assert digest([one]) == digest([one._replace(revisions=one.revisions[::-1])])
+
+
+def test_an_object_that_is_twice_in_a_transaction(tmp_path, destination):
+    """The last one is kept, which is what readers of the file get; and that is known."""
+    source = str(tmp_path / 'twice.fs')
+    databases.stored_twice(source)
+    job = migrate(source, destination)
+    tids = [tid for tid, *_ in records(source)]
+    assert job.source.superseded == {(int.from_bytes(tids[1], 'big'), 0)}
+    before, after = FileStorage(source, read_only=True), FileStorage(destination, read_only=True)
+    for tid in tids:
+        assert before.loadSerial(z64, tid) == after.loadSerial(z64, tid)
+    before.close()
+    after.close()
+    assert [record.data for t in FileStorage(destination).iterator() for record in t] == [
+        b'zero', b'second', b'third', b'first']
+
+
+def test_the_same_data_twice_are_nothing_to_speak_of(source, destination):
+    assert migrate(source, destination).source.superseded == set()
+
+
+# -- ids that no cluster could go on from -------------------------------------------------------
+NOW = 1.7e9
+
+
+@pytest.mark.parametrize('kind', ['file', 'storage'])
+@pytest.mark.parametrize('ids, said', [
+    ({'tid': tid_at(NOW + 100_000)}, 'of 2023-11-16 02:00:00.000000 UTC, which is far ahead'),
+    ({'tid': (1 << 63) - 5}, 'far ahead of the clock'), ({'tid': (1 << 64) - 5}, 'far ahead'),
+    ({'tid': tid_at(NOW), 'oid': (1 << 63) - 5}, 'object 0x7ffffffffffffffb, and a cluster takes'),
+    ({'tid': tid_at(NOW), 'oid': 1 << 63}, 'a cluster takes none above'),
+    ({'tid': tid_at(NOW), 'oid': 1 << 62}, 'a cluster takes none above'),
+])
+def test_ids_that_are_refused(tmp_path, kind, ids, said):
+    source = str(tmp_path / 'source.fs')
+    databases.with_ids(source, **ids)
+    side = FileSide(source) if kind == 'file' else NewFileSide(source)
+    with pytest.raises(MigrationError, match=said) as error:
+        survey(side, silence(), NOW)
+    assert '\n' not in str(error.value)
+    side.close()
+
+
+@pytest.mark.parametrize('ids', [
+    {'tid': tid_at(NOW + 80_000)}, {'tid': tid_at(NOW), 'oid': (1 << 62) - 1}, {'tid': 1}])
+def test_ids_that_are_not(tmp_path, destination, ids):
+    source = str(tmp_path / 'source.fs')
+    databases.with_ids(source, **ids)
+    survey(FileSide(source), silence(), NOW)
+    survey(NewFileSide(source), silence(), NOW)
+
+
+# -- batches, progress ------------------------------------------------------------------------
 def pasts(*sizes):
     return [Past(i, ' ', b'', b'', b'', [(i, bytes(size), None)]) for i, size in enumerate(sizes)]
 

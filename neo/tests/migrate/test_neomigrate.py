@@ -86,6 +86,7 @@ def test_everything(files, tmp_path, name):
         assert past(open_storage(cluster)) == expected
         assert 'has all %d transactions' % len(expected) in output
         assert 'copying  100.0%' in errors and 'verifying  100.0%' in errors
+        assert 'checking' not in errors
         use(cluster, max(u64(oid) for *_, records in expected for oid in records))
         # It has been used since: it is not a part of the source any more.
         status, output, errors = neomigrate(*into(cluster, source))
@@ -116,7 +117,9 @@ def test_into_two_storages_without_replicas(files, tmp_path):
         assert status == 0, errors
         status, output, errors = neomigrate(*into(cluster, files / 'many.fs'))
         assert status == 0, errors
-        assert 'comparing  100.0%' in errors
+        assert 'comparing  100.0%' in errors and 'Not compared' not in output
+        status, output, errors = neomigrate(*into(cluster, files / 'many.fs', '--quick'))
+        assert status == 0 and 'Not compared' not in output, errors     # not even 1000 are there
 
 
 def wait_for_progress(cluster, process):
@@ -172,6 +175,31 @@ def test_cluster_killed_meanwhile(files, cluster, daemon):
     assert past(open_storage(cluster)) == past_of_file(source)
 
 
+def test_what_is_read_back(files, cluster):
+    status, output, errors = neomigrate(*into(cluster, files / 'packed.fs'))
+    assert status == 0 and 'checking  100.0%' in errors and 'Not compared' not in output, errors
+
+
+def test_what_is_not_read_back(files, cluster):
+    status, output, errors = neomigrate(*into(cluster, files / 'packed.fs', '--no-check'))
+    count = len(past_of_file(files / 'packed.fs'))
+    assert status == 0 and 'checking' not in errors, errors
+    assert output.endswith('. Not compared: the last %d\n' % count)
+
+
+def test_an_object_that_is_twice_in_a_transaction(cluster, tmp_path):
+    """What can't be kept is said, again when everything is compared."""
+    source = str(tmp_path / 'twice.fs')
+    databases.stored_twice(source)
+    for more in (), ('--verify',):
+        status, output, errors = neomigrate(*into(cluster, source, *more))
+        assert status == 0, errors
+        assert 'has 1 objects more than once in one transaction' in errors
+    kept = [records for *_, records in past(open_storage(cluster))]
+    assert [[data for _, data, _ in records.values()] for records in kept] == [
+        [b'zero'], [b'second'], [b'third'], [b'first']]
+
+
 def test_another_history(files, cluster):
     assert neomigrate(*into(cluster, files / 'packed.fs'))[0] == 0
     before = past(open_storage(cluster))
@@ -200,7 +228,9 @@ def test_out_of_the_cluster(files, cluster, tmp_path):
     status, output, errors = neomigrate('-s', cluster.masters, '-d', copy, '-c', cluster.name,
                                         '--verify')
     assert status == 0, errors
-    assert past_of_file(copy) == past_of_file(files / 'odd.fs')
+    expected = past_of_file(files / 'odd.fs')
+    assert past_of_file(copy) == expected
+    assert 'copying  100.0%%  %d of %d transactions' % (len(expected), len(expected)) in errors
     status, output, errors = neomigrate('-s', cluster.masters, '-d', copy, '-c', cluster.name)
     assert status == 0, errors
 
@@ -215,6 +245,16 @@ def test_zconfig(files, cluster, tmp_path):
     assert past(open_storage(cluster)) == past_of_file(files / 'packed.fs')
 
 
+def test_ids_that_no_cluster_could_go_on_from(tmp_path):
+    """They are refused before the cluster is looked for, which is not there."""
+    source = tmp_path / 'future.fs'
+    databases.with_ids(str(source), (1 << 63) - 5)
+    status, output, errors = neomigrate('-s', source, '-d', 'b:2', '-c', 'test')
+    assert (status, output) == (1, '')
+    assert errors.startswith('neomigrate: %s has transaction 0x7ffffffffffffffb, of ' % source)
+    assert errors.endswith('Nothing was changed\n') and errors.count('\n') == 1
+
+
 @pytest.mark.parametrize('arguments, line', [
     (['-s', 'a.fs', '-d', 'b.fs', '-c', 'test'], 'neither a.fs nor b.fs is a list of masters'),
     (['-s', 'a:1', '-d', 'b:2', '-c', 'test'], 'two clusters are given'),
@@ -222,6 +262,9 @@ def test_zconfig(files, cluster, tmp_path):
     (['-s', os.path.dirname(__file__), '-d', 'b:2', '-c', 'test'], 'Is a directory'),
     (['-s', __file__, '-d', 'b:2', '-c', 'test'], 'is not the file of a FileStorage'),
     (['-s', 'else://where', '-d', 'b:2', '-c', 'test'], 'else'),
+    (['-s', 'zconfig:no/such/file', '-d', 'b:2', '-c', 'test'],
+     "neomigrate: zconfig:no/such/file can't be opened: "),
+    (['-s', 'zconfig:' + __file__, '-d', 'b:2', '-c', 'test'], "can't be opened: "),
     (['-s', 'a.fs', '-d', 'b:2'], 'required: -c/--cluster'),
 ])
 def test_refused(arguments, line):
