@@ -19,6 +19,7 @@ from ..protocol.codec import ProtocolError
 from ..protocol.packets import Error, Identify, Ping
 from ..protocol.types import ErrorCode, NodeKind
 from . import events
+from .context import Context
 
 
 class Refused(Exception):
@@ -57,7 +58,8 @@ def handles(*packets, sender, phase=None):
     packets when they come from this kind of node (a NodeKind or several), in these phases (None:
     any).
 
-    For an answer, the last argument is the context given to `Node.ask`.
+    For an answer, the last argument is the context given to `Node.ask`, if that leaves it to the
+    handlers.
     """
     senders = (sender,) if isinstance(sender, NodeKind) else tuple(sender)
     phases = (phase,) if phase is None or isinstance(phase, int) else tuple(phase)
@@ -99,6 +101,7 @@ class Node:
         self.phase = None           # data, not a class: the key of `handlers`
         self.peers = {}             # connection -> Peer
         self.batch = events.Batch()
+        self._orphans = deque()     # (context, peer): their requests have no answer any more
         self.background = deque()   # names of works that want slices, the next one first
         self.identity = rnd.randbytes(16)
 
@@ -131,6 +134,7 @@ class Node:
             peer = self.peers.pop(event.connection, None)
             if peer is not None:
                 self.lost(peer, event.reason)
+                self._orphan(peer)
         elif kind is events.Slice:
             if self.background:
                 name = self.background[0]
@@ -138,9 +142,13 @@ class Node:
                 self.slice(name, event.amount)
         else:
             raise TypeError(event)
+        if self._orphans:
+            self._tell_orphans()
 
     def ready(self):
         """What has to be done since the last call; a new Batch is begun."""
+        if self._orphans:
+            self._tell_orphans()
         batch, self.batch = self.batch, events.Batch()
         return batch
 
@@ -181,7 +189,11 @@ class Node:
         self.batch.effects.append(events.Send(peer.connection, packet, request_id))
 
     def ask(self, peer, packet, context=None):
-        """Send a request; the handler of its answer gets `context`."""
+        """Send a request; `context` learns how it ends (see Context)."""
+        if peer.connection not in self.peers:
+            if isinstance(context, Context):
+                self._orphans.append((context, peer))
+            return
         peer.last_request += 1
         peer.requests[peer.last_request] = packet.Answer.code, context
         self.send(peer, packet, peer.last_request)
@@ -198,8 +210,9 @@ class Node:
         self.batch.effects.append(events.Raise(peer.connection, limits.MAX_FRAME))
 
     def close(self, peer):
-        """Close after what was sent; `lost` is not called."""
+        """Close after what was sent; `lost` is not called, that of its requests is."""
         if self.peers.pop(peer.connection, None) is not None:
+            self._orphan(peer)
             self.batch.effects.append(events.Close(peer.connection))
 
     def connect(self, address):
@@ -272,8 +285,13 @@ class Node:
         expected, context = peer.requests.pop(request_id, (None, None))
         if packet.code != expected and (expected is None or type(packet) is not Error):
             raise ProtocolError('%s to what was not asked' % packet)
-        if type(packet) is Ping.Answer:
-            return
+        if isinstance(context, Context):
+            (context.refused if type(packet) is Error else context.answered)(self, peer, packet)
+        elif type(packet) is not Ping.Answer:
+            self.handle_answer(peer, packet, context)
+
+    def handle_answer(self, peer, packet, context):
+        """Call the handler of such an answer."""
         handler = self._handler(packet.code, peer.kind)
         if handler is None:
             raise ProtocolError('%s was not expected' % packet)
@@ -282,6 +300,16 @@ class Node:
     def _handler(self, code, kind):
         handlers = self.handlers
         return handlers.get((code, kind, self.phase)) or handlers.get((code, kind, None))
+
+    def _orphan(self, peer):
+        self._orphans.extend((context, peer) for _code, context in peer.requests.values()
+                             if isinstance(context, Context))
+
+    def _tell_orphans(self):
+        # Only now, when what has lost the peer is done: it may ask and close others.
+        while self._orphans:
+            context, peer = self._orphans.popleft()
+            context.lost(self, peer)
 
     def drop(self, peer, reason):
         """Close a peer that does not keep to the protocol."""
