@@ -1,14 +1,13 @@
 """What an admin node is told by the primary."""
 from ..cluster.addresses import readable
 from ..cluster.node import handles
+from ..cluster.seek import FINAL
 from ..protocol import limits
 from ..protocol.packets import (ClusterStateChanged, DescribeIds, Error, Identify, NodesChanged,
                                 SetClusterState, TableChanged)
-from ..protocol.types import ClusterState, ErrorCode, NodeKind
+from ..protocol.types import ClusterState, NodeKind
 
 MASTER = NodeKind.MASTER
-# Of what the master says to who connects: nothing that trying again could change.
-FINAL = ErrorCode.ANOTHER_CLUSTER, ErrorCode.REFUSED, ErrorCode.VERSION
 
 @handles(Identify.Answer, sender=MASTER)
 def accepted(admin, peer, answer, context):
@@ -17,7 +16,7 @@ def accepted(admin, peer, answer, context):
     admin.cluster_id, admin.history = answer.cluster_id, answer.history
     admin.partitions = answer.partitions
     admin.reason = ''
-    admin.delay = limits.RECONNECT_DELAY
+    admin.seek.found()
     admin.log('connected to %s, as %s', answer.id, answer.your_id)
 
 
@@ -27,7 +26,7 @@ def refused(admin, peer, error, question):
         admin.answer_error(question, error)
     elif error.error in FINAL:
         admin.exit(1, 'refused by the master at %s: %s' % (
-            readable(admin.masters[0]), error.message))
+            readable(admin.seek.address), error.message))
     else:
         admin.close(peer)
         admin.lost(peer, error.message)

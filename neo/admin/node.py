@@ -1,10 +1,8 @@
 """The admin node: it knows what the primary says of the cluster, and passes orders on to it."""
-import logging
-
+from ..cluster import seek
 from ..cluster.addresses import readable
 from ..cluster.ids import node_order
 from ..cluster.node import Node, Refused, handler_table
-from ..protocol import limits
 from ..protocol.packets import DescribeCluster, Error, Identify
 from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
 from . import follow, serve
@@ -20,14 +18,14 @@ class Admin(Node):
 
     def __init__(self, rnd, cluster, masters, address, name=''):
         super().__init__(rnd)
-        self.cluster, self.masters, self.address, self.name = cluster, masters, address, name
+        self.cluster, self.address, self.name = cluster, address, name
+        self.seek = seek.Seek(masters)
         self.id = None
         self.cluster_id = self.history = None
-        self.delay = limits.RECONNECT_DELAY
-        self._forget('not connected to a master yet')
+        self._forget()
 
-    def _forget(self, reason):
-        self.phase, self.reason = ClusterState.RECOVERING, reason
+    def _forget(self):
+        self.phase, self.reason = ClusterState.RECOVERING, ''
         self.primary = None             # Peer
         self.nodes = {}                 # node id -> NodeInfo
         self.table = None               # Table, as the protocol has it
@@ -36,7 +34,7 @@ class Admin(Node):
     # -- the primary ------------------------------------------------------------------------
     def starting(self):
         self.log('admin of cluster %s on %s', self.cluster, readable(self.address))
-        self.connect(self.masters[0])
+        self.seek.connect(self)
 
     def connected(self, peer):
         peer.kind = MASTER
@@ -60,17 +58,12 @@ class Admin(Node):
         self._away(reason)
 
     def _away(self, reason):
-        """Say so, once, and try again a little later."""
-        no_primary = 'no primary master at %s' % readable(self.masters[0])
-        if self.reason != no_primary:
-            self.log('%s: %s', no_primary, reason, level=logging.WARNING)
-        self._forget(no_primary)
-        self.set_timer('connect', self.now + self.delay)
-        self.delay = min(2 * self.delay, limits.RECONNECT_DELAY_MAX)
+        self.seek.failed(self, reason)
+        self._forget()
 
     def timer(self, name):
-        if name == 'connect':
-            self.connect(self.masters[0])
+        if name == seek.TIMER:
+            self.seek.connect(self)
         elif name == 'leave':
             self.exit(0, 'the cluster is stopping')
 
@@ -93,10 +86,14 @@ class Admin(Node):
         self.answer(peer, request_id, Identify.Answer(
             self.id or 'A0', 'A0', self.cluster_id, self.history, 0, 0, 0, self.partitions))
 
+    def why(self):
+        """What the cluster waits for, in words; empty if it does not."""
+        return self.seek.waiting(self.now) if self.primary is None else self.reason
+
     def description(self, last_tid=0, last_oid=0):
         nodes = sorted(self.nodes.values(), key=lambda info: node_order(info.id))
         return DescribeCluster.Answer(
-            self.phase, self.reason, self.cluster, self.cluster_id,
+            self.phase, self.why(), self.cluster, self.cluster_id,
             self.primary.id if self.primary else None, tuple(nodes), self.partitions, self.table,
             last_tid, last_oid)
 

@@ -26,5 +26,5 @@ def describe(admin, peer, packet, request_id):
 @handles(SetClusterState, sender=CTL)
 def set_state(admin, peer, packet, request_id):
     if admin.primary is None:
-        raise Refused(ErrorCode.NOT_READY, admin.reason)
+        raise Refused(ErrorCode.NOT_READY, admin.why())
     admin.ask(admin.primary, packet, Question(SetClusterState, peer, request_id))

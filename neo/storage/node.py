@@ -1,6 +1,5 @@
 """The storage: its connections, and in which phase it is."""
-import logging
-
+from ..cluster import seek
 from ..cluster.node import Node, handler_table
 from ..protocol import limits
 from ..protocol.packets import ClientIsSilent, Identify
@@ -11,7 +10,7 @@ from .state import State
 from .transactions import Transactions
 
 # The names of its timers.
-CONNECT, COMMIT, LOCKS = 'connect', 'commit', 'locks'
+COMMIT, LOCKS = 'commit', 'locks'
 
 
 class Storage(Node):
@@ -28,7 +27,8 @@ class Storage(Node):
         self.engine = engine
         self.state = State(engine, cluster, self.identity)
         self.identity = self.state.identity
-        self.cluster, self.masters = cluster, masters
+        self.cluster = cluster
+        self.seek = seek.Seek(masters)
         self.address, self.name = address, name
         self.phase = ClusterState.RECOVERING
         self.id = self.state.id         # as the primary calls it
@@ -46,8 +46,6 @@ class Storage(Node):
         self.waiting = {}
         # Reads that wait for a transaction: ttid -> [(Peer, packet, request id)].
         self.parked = {}
-        self._delay = limits.RECONNECT_DELAY
-        self._trouble = None            # what was logged last about the way to the master
         self._commit_set = self._locks_set = False      # timers
 
     # -- the connection to the master -------------------------------------------------------
@@ -56,7 +54,7 @@ class Storage(Node):
                  *self.address)
         if self.engine.changed:
             self.lazily()
-        self.connect(self.masters[0])
+        self.seek.connect(self)
 
     def connected(self, peer):
         peer.kind = NodeKind.MASTER
@@ -66,21 +64,12 @@ class Storage(Node):
             state.history, state.term, self.name, self.address, float(self.now)))
 
     def connect_failed(self, address, reason):
-        self.try_again('no connection to the master at %s:%d: %s' % (*address, reason))
+        self.seek.failed(self, reason)
 
     def joined(self, peer, id, session):
         self.master, self.id, self.session = peer, id, session
-        self._delay = limits.RECONNECT_DELAY
-        self._trouble = None
+        self.seek.found()
         self.log('joined %s as %s', peer.id, id)
-
-    def try_again(self, trouble):
-        """Connect again after a while, with one line in the log until the trouble is another."""
-        if trouble != self._trouble:
-            self._trouble = trouble
-            self.log('%s; trying again', trouble, level=logging.WARNING)
-        self.set_timer(CONNECT, self.now + self._delay)
-        self._delay = min(self._delay * 2, limits.RECONNECT_DELAY_MAX)
 
     def give_up(self, reason):
         self.exit(1, reason)
@@ -91,7 +80,7 @@ class Storage(Node):
             if peer is self.master:
                 self.master = self.term = None
                 self.stop_serving('the master is lost')
-            self.try_again('the connection to the master was lost: %s' % reason)
+            self.seek.failed(self, 'the connection was lost: %s' % reason)
         elif peer.kind == NodeKind.CLIENT:
             serve_clients.disconnected(self, peer)
 
@@ -160,8 +149,8 @@ class Storage(Node):
         self.engine.commit()
 
     def timer(self, name):
-        if name == CONNECT:
-            self.connect(self.masters[0])
+        if name == seek.TIMER:
+            self.seek.connect(self)
         elif name == COMMIT:
             self._commit_set = False
             if self.engine.changed:

@@ -2,6 +2,7 @@
 from ..cluster.ids import LETTERS
 from ..cluster.node import Refused, handles
 from ..cluster.partition_table import PartitionTable
+from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
 from ..protocol.packets import (ClusterStateChanged, Error, Identify, Lock, NodesChanged,
                                 RequestTerm, ReserveOids, Settle, TableChanged, TableInForce,
@@ -12,7 +13,6 @@ from . import serve_clients
 
 MASTER = NodeKind.MASTER
 RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
-FATAL = ErrorCode.ANOTHER_CLUSTER, ErrorCode.REFUSED, ErrorCode.VERSION
 
 
 # -- joining --------------------------------------------------------------------------------
@@ -29,11 +29,11 @@ def joined(node, peer, answer, context):
 
 @handles(Error, sender=MASTER)
 def not_joined(node, peer, error, context):
-    if error.error in FATAL:
+    if error.error in FINAL:
         node.give_up('the master refuses this storage: %s' % error.message)
     else:
         node.close(peer)
-        node.try_again('the master is not ready: %s' % error.message)
+        node.seek.failed(node, error.message)
 
 
 # -- recovery -------------------------------------------------------------------------------

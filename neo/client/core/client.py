@@ -7,6 +7,7 @@ as oids means that everything may have changed.  Whoever has told ZODB calls `de
 """
 from collections import deque
 
+from ...cluster import seek
 from ...cluster.node import Node, handler_table
 from ...protocol import limits
 from ...protocol.packets import ListRecords, ListTransactions, ObjectHistory
@@ -32,7 +33,7 @@ class Client(Node):
         super().__init__(rnd)
         self.phase = ClusterState.RECOVERING
         self.cluster = cluster
-        self.masters = [tuple(address) for address in masters]
+        self.seek = seek.Seek(masters)
         self.wait_timeout = wait_timeout
         # what the primary has said
         self.id = self.cluster_id = self.history = None
@@ -40,8 +41,7 @@ class Client(Node):
         self.primary = None             # the Peer
         self.table = None
         self.storages = {}              # id -> Link
-        self.back_off = connections.BackOff()
-        self.trouble = 'no connection to %s:%s yet' % self.masters[0]
+        self.trouble = 'no connection yet'
         # revisions
         self.cache = Cache(cache_size)
         self.heard = 0                  # the highest tid heard of; the cache is as of it
@@ -65,7 +65,7 @@ class Client(Node):
 
     # -- what the node base calls -----------------------------------------------------------
     def starting(self):
-        connections.connect_to_primary(self)
+        self.seek.connect(self)
 
     def connected(self, peer):
         connections.connected(self, peer)
@@ -85,8 +85,8 @@ class Client(Node):
             self.ttids.refill(self)
             self.oids.refill(self)
             finish.ask_outcomes(self)
-        elif name == connections.PRIMARY:
-            connections.connect_to_primary(self)
+        elif name == seek.TIMER:
+            self.seek.connect(self)
         else:
             connections.connect_link(self, name.partition(' ')[2])
 

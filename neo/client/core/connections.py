@@ -1,28 +1,14 @@
 """The connections of a client: one to the primary, and one to each storage it has announced."""
 from collections import deque
 
+from ...cluster.addresses import readable
 from ...cluster.node import handles
 from ...cluster.partition_table import PartitionTable
+from ...cluster.seek import FINAL, BackOff
 from ...protocol import limits
 from ...protocol.packets import Abort, Error, Identify, NodesChanged, TableChanged
-from ...protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from ...protocol.types import ClusterState, NodeKind, NodeState
 from ..exception import ClusterRefused
-
-PRIMARY = 'primary'             # name of the timer
-
-
-class BackOff:
-    """How long to wait before the next attempt."""
-
-    __slots__ = 'delay',
-
-    def __init__(self):
-        self.delay = limits.RECONNECT_DELAY
-
-    def next(self):
-        delay = self.delay
-        self.delay = min(delay * 2, limits.RECONNECT_DELAY_MAX)
-        return delay
 
 
 class Link:
@@ -66,15 +52,11 @@ class Greeting:
     def refused(self, client, peer, error):
         client.close(peer)
         primary_lost(client, error.message)
-        if error.error in (ErrorCode.ANOTHER_CLUSTER, ErrorCode.REFUSED, ErrorCode.VERSION):
+        if error.error in FINAL:
             client.fail_all(ClusterRefused('%s:%s: %s' % (*peer.address, error.message)))
 
     def lost(self, client):
         pass
-
-
-def connect_to_primary(client):
-    client.connect(client.masters[0])
 
 
 def greet(client, peer, context):
@@ -84,7 +66,7 @@ def greet(client, peer, context):
 
 
 def connected(client, peer):
-    if peer.address == client.masters[0]:
+    if peer.address == client.seek.address:
         peer.kind = NodeKind.MASTER
         greet(client, peer, Greeting())
         return
@@ -99,9 +81,9 @@ def connected(client, peer):
 
 
 def connect_failed(client, address, reason):
-    client.trouble = 'no connection to %s:%s: %s' % (*address, reason)
-    if address == client.masters[0]:
-        client.set_timer(PRIMARY, client.now + client.back_off.next())
+    client.trouble = 'no connection to %s: %s' % (readable(address), reason)
+    if address == client.seek.address:
+        client.seek.failed(client, reason)
         return
     for link in client.storages.values():
         if link.address == address and link.connecting:
@@ -132,7 +114,7 @@ def primary_lost(client, reason):
         client.log('the primary is lost (%s): reconnecting', reason)
     client.phase = ClusterState.RECOVERING
     client.primary = None
-    client.set_timer(PRIMARY, client.now + client.back_off.next())
+    client.seek.failed(client, reason)
     for id in list(client.storages):
         drop_link(client, id, 'the primary is lost')
     client.without_primary(reason)
@@ -177,7 +159,7 @@ def identified_by_primary(client, peer, answer, greeting):
         primary_lost(client, 'its term is over')
     else:
         client.accept(peer, NodeKind.MASTER, answer.id)
-        client.back_off = BackOff()
+        client.seek.found()
         client.id, client.primary = answer.your_id, peer
         client.cluster_id, client.term = answer.cluster_id, answer.term
         client.welcomed(answer.history, answer.last_tid)

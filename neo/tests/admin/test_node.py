@@ -4,7 +4,7 @@ import random
 import pytest
 
 from neo.admin.node import Admin
-from neo.cluster import events
+from neo.cluster import events, seek
 from neo.protocol import limits
 from neo.protocol.packets import (ClusterStateChanged, DescribeCluster, DescribeIds, Error,
                                   Identify, NodesChanged, SetClusterState, TableChanged)
@@ -127,12 +127,13 @@ def test_without_ids_the_rest_is_described(world):
 def test_without_a_primary_it_says_so(world):
     world.come()
     world.step(events.ConnectFailed(MASTER_ADDRESS, 'Connection refused'))
+    world.now += 7
     found = world.ask(DescribeCluster())
+    reason = 'no primary master at 10.0.0.1:10000: Connection refused (for 7 s)'
     assert (found.state, found.reason, found.primary, found.nodes, found.table) == (
-        ClusterState.RECOVERING, 'no primary master at 10.0.0.1:10000', None, (), None)
+        ClusterState.RECOVERING, reason, None, (), None)
     refused = world.ask(SetClusterState(ClusterState.RUNNING))
-    assert (refused.error, refused.message) == (
-        ErrorCode.NOT_READY, 'no primary master at 10.0.0.1:10000')
+    assert (refused.error, refused.message) == (ErrorCode.NOT_READY, reason)
 
 
 def test_what_it_knew_of_a_lost_primary_is_not_told_any_more(world):
@@ -162,7 +163,7 @@ def test_it_comes_back_more_and_more_slowly_and_warns_once(world):
         delays.append(round(timer.at - world.now, 6))
         logs += len(world.of(events.Log))
         world.now = timer.at
-        world.step(events.TimerFired('connect'))
+        world.step(events.TimerFired(seek.TIMER))
         assert world.of(events.Connect)
     assert delays[:3] == [0.1, 0.2, 0.4] and delays[-1] == limits.RECONNECT_DELAY_MAX
     assert logs == 1

@@ -59,9 +59,9 @@ class Peer:
 
 class Conversation:
 
-    def __init__(self, storages=1, partitions=2, replicas=0, **options):
+    def __init__(self, storages=1, partitions=2, replicas=0, masters=(MASTER,), **options):
         self.now = 1000.0
-        self.client = Client(random.Random(1), 'test', [MASTER], **options)
+        self.client = Client(random.Random(1), 'test', masters, **options)
         self.peers = {}                 # connection -> Peer
         self.connecting = []            # addresses
         self.closed = []                # connections

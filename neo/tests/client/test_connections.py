@@ -155,3 +155,13 @@ def test_what_the_primary_says_at_the_end_is_the_reason():
     late = c.do('sync')
     c.wait(6)
     assert 'the cluster stops' in str(late.error)
+
+
+def test_another_master_is_asked_when_one_does_not_serve():
+    other = '127.0.0.1', 10001
+    c = Conversation(masters=[MASTER, other])
+    c.accepts(MASTER).refuses(Identify, ErrorCode.NOT_READY, 'M2 is the primary')
+    c.wait(0)
+    _, answer = c.accepts(other).hears(Identify)
+    answer(Identify.Answer('M2', 'C1', CLUSTER_ID, HISTORY, 1, 0, 5, 2))
+    assert c.client.primary.id == 'M2'
