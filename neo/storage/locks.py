@@ -4,31 +4,47 @@ a transaction").
 An owner is any hashable object with a `ttid`, which orders those who wait (the lowest, thus
 oldest, first), and a `group`: owners of one group that is not None do not exclude each other.
 
+Each lock has one *mode* at a time, which all its holders have in common: SHARED, a group, or the
+one exclusive holder itself.  So those who wait are granted in their order up to the first one of
+another mode, and nobody behind that one has to be looked at: what a call costs depends on whom it
+grants, not on how many hold or wait.
+
 Waiting for older owners is harmless, for as long as it takes.  Where an older one waits for a
 younger holder, a deadlock is possible: `in_the_way` names who has to give way.
 """
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
+from operator import attrgetter
+
+SHARED = 'shared'
+TTID = attrgetter('ttid')
+
+
+def _mode(owner, shared):
+    # An owner of a group is in the mode of the group whatever it does: what it shares with others
+    # would exclude the others of its group.
+    group = owner.group
+    return (SHARED if shared else owner) if group is None else (group,)
 
 
 class Locks:
 
     def __init__(self):
-        # oid -> its owner if that one is alone, exclusive and nobody waits, else a _Shared.  Most
+        # oid -> its owner if that one is alone, exclusive and nobody waits, else a _Lock.  Most
         # locks never meet another: they cost one entry in a dict.
         self.held = {}
-        self.contended = {}         # oid -> _Shared, where somebody waits
+        self.contended = {}         # oid -> _Lock, where somebody waits
 
     def take(self, oid, owner, shared=False):
         """Is it granted at once?  If not, `owner` waits, and gets it by a `release`."""
         held = self.held.get(oid)
         if held is None:
-            self.held[oid] = _Shared({owner: True}) if shared else owner
+            self.held[oid] = _Lock(owner, SHARED) if shared and owner.group is None else owner
             return True
         if held is owner:
             return True
-        if type(held) is not _Shared:
-            held = self.held[oid] = _Shared({held: False})
-        granted = held.take(owner, shared)
+        if type(held) is not _Lock:
+            held = self.held[oid] = _Lock(held, _mode(held, False))
+        granted = held.take(owner, _mode(owner, shared))
         self._tidy(oid, held)
         return granted
 
@@ -38,26 +54,31 @@ class Locks:
         if held is owner:
             del self.held[oid]
             return ()
-        if type(held) is not _Shared:
+        if type(held) is not _Lock:
             return ()
         granted = held.release(owner)
         self._tidy(oid, held)
         return granted
 
-    def holders(self, oid):
+    def writers(self, oid):
+        """Who holds it other than shared."""
         held = self.held.get(oid)
         if held is None:
             return ()
-        return held.holders if type(held) is _Shared else (held,)
+        if type(held) is not _Lock:
+            return (held,)
+        return held.holders if held.mode is not SHARED else ()
 
     def in_the_way(self, oid, owner):
-        """The younger holders for whom `owner`, which waits for `oid`, has to wait."""
+        """The younger holders for whom `owner`, which waits for `oid`, has to wait.  Each is named
+        once after it was granted: that is when it is asked to give way."""
         return self.contended[oid].in_the_way(owner)
 
     def wanted(self):
         """The owners of what others wait for, each once."""
         return list(dict.fromkeys(
-            holder for held in self.contended.values() for holder in held.wanted()))
+            holder for held in self.contended.values() for holder in held.holders
+            if len(held.waiting) > 1 or held.waiting[0] is not holder))
 
     def _tidy(self, oid, held):
         if held.waiting:
@@ -66,62 +87,67 @@ class Locks:
         self.contended.pop(oid, None)
         if not held.holders:
             del self.held[oid]
-        elif len(held.holders) == 1:
-            (owner, shared), = held.holders.items()
-            if not shared:
-                self.held[oid] = owner
+        elif len(held.holders) == 1 and held.mode is not SHARED:
+            self.held[oid], = held.holders
 
 
-class _Shared:
+class _Lock:
     """The lock of one oid that has several owners, or one that shares, or somebody who waits."""
 
-    __slots__ = 'holders', 'waiting'
+    __slots__ = 'mode', 'holders', 'unasked', 'waiting', 'wishes'
 
-    def __init__(self, holders):
-        self.holders = holders      # owner -> does it share?
-        self.waiting = []           # (owner, does it want to share?), by ttid
+    def __init__(self, owner, mode):
+        self.mode = mode
+        self.holders = {owner: None}    # a set, in the order of the grants
+        self.unasked = [owner]          # holders that `in_the_way` has not named, by ttid
+        self.waiting = []               # owners, by ttid
+        self.wishes = {}                # owner that waits -> the mode it wants
 
-    def take(self, owner, shared):
-        if owner in self.holders and (shared or not self.holders[owner]):
+    def take(self, owner, mode):
+        if owner in self.holders and (mode is SHARED or self.mode is not SHARED):
             return True
-        for i, (waiting, wants_shared) in enumerate(self.waiting):
-            if waiting is owner:
-                self.waiting[i] = owner, wants_shared and shared
-                break
-        else:
-            insort(self.waiting, (owner, shared), key=lambda waiting: waiting[0].ttid)
+        wish = self.wishes.get(owner)
+        if wish is None:
+            insort(self.waiting, owner, key=TTID)
+        if wish is None or wish is SHARED:
+            self.wishes[owner] = mode
         return owner in self._grant()
 
     def release(self, owner):
-        self.holders.pop(owner, None)
-        self.waiting = [waiting for waiting in self.waiting if waiting[0] is not owner]
+        if owner in self.holders:
+            del self.holders[owner]
+            _remove(self.unasked, owner)
+        if self.wishes.pop(owner, None) is not None:
+            _remove(self.waiting, owner)
         return self._grant()
 
     def _grant(self):
-        """Give it to all who may have it now, the oldest first; nobody overtakes an older one
-        whom it would exclude."""
-        granted, kept = [], []
-        for owner, shared in self.waiting:
-            if (all(_agree(owner, shared, *holder) for holder in self.holders.items())
-                    and all(_agree(owner, shared, *waiting) for waiting in kept)):
-                self.holders[owner] = shared
-                granted.append(owner)
-            else:
-                kept.append((owner, shared))
-        self.waiting = kept
+        """Give it to all who may have it now, the oldest first; nobody overtakes an older one."""
+        granted = []
+        for owner in self.waiting:
+            mode = self.wishes[owner]
+            if mode != self.mode and not self.holders.keys() <= {owner}:
+                break
+            self.mode = mode
+            del self.wishes[owner]
+            if owner not in self.holders:
+                self.holders[owner] = None
+                insort(self.unasked, owner, key=TTID)
+            granted.append(owner)
+        del self.waiting[:len(granted)]
         return granted
 
     def in_the_way(self, owner):
-        shared = next(shared for waiting, shared in self.waiting if waiting is owner)
-        return [holder for holder, holder_shares in self.holders.items()
-                if holder.ttid > owner.ttid
-                and not _agree(owner, shared, holder, holder_shares)]
-
-    def wanted(self):
-        return [holder for holder, shares in self.holders.items() if not all(
-            _agree(*waiting, holder, shares) for waiting in self.waiting)]
+        if self.wishes[owner] == self.mode:
+            return []
+        i = bisect_right(self.unasked, owner.ttid, key=TTID)
+        named = self.unasked[i:]
+        del self.unasked[i:]
+        return named
 
 
-def _agree(owner, shared, other, other_shared):
-    return (owner is other or (shared and other_shared)
-            or (owner.group is not None and owner.group == other.group))
+def _remove(owners, owner):
+    """From a list by ttid, if it is there."""
+    i = bisect_left(owners, owner.ttid, key=TTID)
+    if i < len(owners) and owners[i] is owner:
+        del owners[i]

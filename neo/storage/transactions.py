@@ -259,7 +259,7 @@ class Transactions:
         """The ttid of a transaction of which it is not known yet whether a read of `oid` below
         `before` has to show it, or None."""
         if self.locks.held:
-            for txn in self.locks.holders(oid):
+            for txn in self.locks.writers(oid):
                 if txn.tid is not None and txn.first_tid < before and oid in txn.writes:
                     return txn.ttid
         return min(self.settled, default=None) if self.settled else None
