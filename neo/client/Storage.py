@@ -20,7 +20,7 @@ from zope.interface import implementer
 from ..cluster.addresses import parse_list
 from ..protocol import limits
 from ..protocol.checksum import checksum
-from ..protocol.types import MAX_ID, Compression
+from ..protocol.types import MAX_ID, Compression, Record
 from ..runtime.threaded import ThreadedNode
 from . import compression
 from .core.client import Client
@@ -331,12 +331,12 @@ class Storage(ConflictResolvingStorage):
 
     def _record(self, oid, base, tid, data, data_tid=None):
         if data is None or data_tid is not None:
-            return oid, base, tid, Compression.NONE, NO_DATA, None, data_tid
+            return Record(oid, base, tid, Compression.NONE, NO_DATA, None, data_tid)
         if len(data) > limits.MAX_OBJECT:
             raise NEOStorageError('object %#x has %d bytes: above the limit of %d'
                                   % (oid, len(data), limits.MAX_OBJECT))
         kind, data = self._compress(data)
-        return oid, base, tid, kind, checksum(data), data, None
+        return Record(oid, base, tid, kind, checksum(data), data, None)
 
     def checkCurrentSerialInTransaction(self, oid, serial, transaction):
         pending = self._pending(transaction)

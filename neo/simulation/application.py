@@ -9,7 +9,7 @@ from msgpack import packb, unpackb
 from ..client.exception import NoObject, NoRevision, OutcomeUnknown
 from ..cluster.ids import tid_at
 from ..protocol.checksum import checksum
-from ..protocol.types import Compression
+from ..protocol.types import Compression, Record
 from . import history as outcome
 
 
@@ -275,4 +275,4 @@ def attempt_of(data):
 
 
 def record_of(oid, base, data, tid=None):
-    return oid, base, tid, Compression.NONE, checksum(data), data, None
+    return Record(oid, base, tid, Compression.NONE, checksum(data), data, None)

@@ -316,11 +316,11 @@ class Client(Node):
         return self.attempt(commit.Begin(imposed))
 
     def store(self, transaction, record):
-        """`record` is the tuple of neo.protocol.types.Record."""
+        """`record` is a Record of the protocol."""
         if transaction.error is not None:
             return failed(transaction.error)
-        if transaction.described and record[0] not in transaction.records:
-            return failed(NEOStorageError('object %#x comes after the vote' % record[0]))
+        if transaction.described and record.oid not in transaction.records:
+            return failed(NEOStorageError('object %#x comes after the vote' % record.oid))
         return transaction.store(self, record)
 
     def check(self, transaction, oid, serial):
@@ -357,7 +357,6 @@ class Client(Node):
         """Does nothing once *finish* has been sent."""
         if transaction.state < FINISHING:
             self.transactions.pop(transaction.ttid, None)
-            transaction.fail(self, TransactionFailed('aborted'))
             transaction.abort(self)
         return succeeded()
 

@@ -4,16 +4,31 @@ What is stored is batched per storage; what is left rides with the vote, so that
 transaction takes one message per storage before *finish*.  The application resolves conflicts:
 `vote` gives them, and is called again after the resolved data have been stored.
 """
+from enum import IntEnum
+
 from ...cluster.node import handles
 from ...protocol import limits
 from ...protocol.packets import Conflict, GaveWay, GiveWay, Store, Vote
-from ...protocol.types import NodeKind
-from ..exception import ClusterUnavailable, TransactionFailed, exception_for
+from ...protocol.types import Metadata, NodeKind, ObjectSerial
+from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed, exception_for
 from .operation import Operation, succeeded
 
-# States of a transaction.  VOTED is final until finish or abort: nothing is waited for any more,
-# so nothing is given way to.
-OPEN, VOTING, VOTED, FINISHING, ENDED = range(5)
+
+
+class State(IntEnum):
+    """Of a transaction.  It gives way to older ones while it is OPEN or VOTING, and afterwards to
+    nobody, as it waits for nothing any more: neither for locks nor for other transactions."""
+    OPEN, VOTING, VOTED, FINISHING, ENDED = range(5)
+
+
+OPEN, VOTING, VOTED, FINISHING, ENDED = State
+MAY_BECOME = {
+    OPEN: (VOTING, ENDED),
+    VOTING: (OPEN, VOTED, ENDED),           # conflicts are told in OPEN
+    VOTED: (VOTING, FINISHING, ENDED),
+    FINISHING: (VOTED, ENDED),              # refused: nothing has been locked
+    ENDED: (),
+}
 
 RECORD_OVERHEAD = 64            # of a record or check beside its data, in a packet
 
@@ -38,14 +53,14 @@ class Part:
         self.round = 0                  # how often it gave way here
         self.asked = False              # a Vote waits for its answer
         self.voted = False              # in this round
-        self.conflicts = {}             # oid -> current serial, not told to the application yet
+        self.conflicts = {}             # oid -> current serial, not resolved yet
 
     def add(self, client, record, check, size):
         if self.size + size > limits.STORE_BATCH and self.size:
             self.flush(client)
         if record is not None:
             self.records.append(record)
-            self.oids.add(record[0])
+            self.oids.add(record.oid)
         else:
             self.checks.append(check)
         self.size += size
@@ -175,8 +190,11 @@ class Transaction:
         self.described = False          # its metadata are known
 
     def __repr__(self):
-        return 'Transaction(%#x, %s)' % (
-            self.ttid, ('open', 'voting', 'voted', 'finishing', 'ended')[self.state])
+        return 'Transaction(%#x, %s)' % (self.ttid, self.state.name.lower())
+
+    def become(self, state):
+        assert state in MAY_BECOME[self.state], '%r becomes %s' % (self, state.name)
+        self.state = state
 
     def part(self, storage):
         part = self.parts.get(storage)
@@ -186,22 +204,25 @@ class Transaction:
 
     def route(self, client, oid, record, check, size):
         for storage in self.table.writable[oid % len(self.table.rows)]:
-            self.part(storage).add(client, record, check, size)
+            part = self.part(storage)
+            # Whether this is from the current revision, the storage tells anew.
+            part.conflicts.pop(oid, None)
+            part.add(client, record, check, size)
 
     def store(self, client, record):
-        self.records[record[0]] = record
+        self.records[record.oid] = record
         return self.add(client, record)
 
     def add(self, client, record, internal=False):
-        data = record[5]
+        data = record.data
         size = RECORD_OVERHEAD + (len(data) if data else 0)
         self.size += size
-        self.route(client, record[0], record, None, size)
+        self.route(client, record.oid, record, None, size)
         return self.waiting_for_window(client, internal)
 
     def check(self, client, oid, serial):
         self.checks[oid] = serial
-        self.route(client, oid, None, (oid, serial), RECORD_OVERHEAD)
+        self.route(client, oid, None, ObjectSerial(oid, serial), RECORD_OVERHEAD)
         return self.waiting_for_window(client)
 
     def window_is_full(self):
@@ -212,10 +233,16 @@ class Transaction:
 
     def waiting_for_window(self, client, internal=False):
         if self.size > limits.STORE_WINDOW and self.window_is_full():
-            operation = self.operation = Waiting(self, internal)
-            client.wait_for(operation)
-            return operation
+            return self.wait(client, internal)
         return succeeded()
+
+    def wait(self, client, internal):
+        former, operation = self.operation, Waiting(self, internal)
+        self.operation = operation
+        if former is not None:          # its thread may have been interrupted
+            client.fail(former, NEOStorageError('%r is waited for anew' % self))
+        client.wait_for(operation)
+        return operation
 
     # -- the vote -------------------------------------------------------------------------
     def describe(self, metadata):
@@ -224,37 +251,36 @@ class Transaction:
 
     def set_metadata(self, metadata, tid, oids):
         """`metadata` is (status, user, description, extension) as it is stored."""
-        described = (tid, *metadata, tuple(oids))
+        described = Metadata(tid, *metadata, tuple(oids))
         row = (self.ttid if tid is None else tid) % len(self.table.rows)
         for storage in self.table.writable[row]:
             self.part(storage).metadata.append(described)
 
     def vote(self, client, internal=False):
-        conflicts = self.take_conflicts()
+        conflicts = self.unresolved()
         if conflicts:
             return succeeded(conflicts)
-        self.state = VOTING
-        operation = self.operation = Waiting(self, internal)
-        client.wait_for(operation)
+        if self.state != VOTING:        # else its thread was interrupted, and votes again
+            self.become(VOTING)
+        operation = self.wait(client, internal)
         for part in self.parts.values():
             part.vote(client)
         return operation
 
-    def take_conflicts(self):
-        """`[(oid, base, current serial, is a check)]` that are not resolved yet."""
+    def unresolved(self):
+        """`[(oid, base, current serial, is a check)]` of all conflicts."""
         found = {}
         for part in self.parts.values():
             for oid, serial in part.conflicts.items():
                 found[oid] = max(serial, found.get(oid, 0))
-            part.conflicts.clear()
         return [conflict for oid, serial in sorted(found.items())
                 for conflict in self._unresolved(oid, serial)]
 
     def _unresolved(self, oid, serial):
         if self.checks.get(oid, serial) != serial:
             yield oid, self.checks[oid], serial, True
-        elif oid in self.records and self.records[oid][1] != serial:
-            yield oid, self.records[oid][1], serial, False
+        elif oid in self.records and self.records[oid].base != serial:
+            yield oid, self.records[oid].base, serial, False
 
     def part_has_voted(self, client, part, round):
         part.asked = False
@@ -266,17 +292,24 @@ class Transaction:
                 part.vote(client)
             return
         part.voted = True
-        if self.state == VOTING and all(part.voted for part in self.parts.values()):
-            self.state = VOTED
+        self.end_vote(client)
+
+    def end_vote(self, client):
+        """Once nothing is waited for any more.  An import waits for its turn too: it must not hold
+        on to what it was granted until then, as the one before it may wait for just that."""
+        if self.state == VOTING and self.error is None and (
+                self.importing is None or self.importing.is_next(client)) and (
+                all(part.voted for part in self.parts.values())):
+            self.become(VOTED)
             client.succeed(self.operation, [])
 
     def met_conflicts(self, client, part, conflicts):
         part.conflicts.update(conflicts)
         if self.state == VOTING and self.error is None:
-            told = self.take_conflicts()
-            if told:
-                self.state = OPEN
-                client.succeed(self.operation, told)
+            unresolved = self.unresolved()
+            if unresolved:
+                self.become(OPEN)
+                client.succeed(self.operation, unresolved)
 
     def give_way(self, client, part):
         part.give_way(client)
@@ -312,7 +345,8 @@ class Transaction:
                                                 % (storage, reason)))
 
     def abort(self, client):
-        self.state = ENDED
+        self.fail(client, TransactionFailed('aborted'))
+        self.become(ENDED)
         for part in self.parts.values():
             if part.peer is not None:
                 # After a lost connection too: what was voted is kept until this is told.

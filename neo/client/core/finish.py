@@ -4,7 +4,7 @@ from ...cluster.node import handles
 from ...protocol import limits
 from ...protocol.codec import ProtocolError
 from ...protocol.packets import Finish, Invalidate, WhatBecameOf
-from ...protocol.types import ClusterState, NodeKind
+from ...protocol.types import Ballot, ClusterState, Imported, NodeKind
 from .commit import ENDED, FINISHING, VOTED
 from ..exception import OutcomeUnknown, TransactionFailed, exception_for
 from .operation import Operation
@@ -22,20 +22,20 @@ class Finishing(Operation):
 
     def send(self, client):
         transaction = self.transaction
-        transaction.state = FINISHING
+        transaction.become(FINISHING)
         imports = transaction.imports
         oids = tuple(sorted(transaction.records))
         if transaction.imposed is not None:
-            imports, oids = ((transaction.imposed, oids),), ()
+            imports, oids = (Imported(transaction.imposed, oids),), ()
         client.ask(client.primary, Finish(
             transaction.ttid, transaction.table.key, oids, tuple(sorted(transaction.checks)),
-            tuple((part.storage, part.session) for part in transaction.parts.values()),
+            tuple(Ballot(part.storage, part.session) for part in transaction.parts.values()),
             imports), self)
 
     def written(self):
         transaction = self.transaction
         oids = set(transaction.records)
-        oids.update(oid for _, imported in transaction.imports for oid in imported)
+        oids.update(oid for imported in transaction.imports for oid in imported.oids)
         return sorted(oids)
 
     def patience(self, client):
@@ -53,7 +53,7 @@ class Finishing(Operation):
     # -- as the context of Finish ---------------------------------------------------------
     def refused(self, client, peer, error):
         # Nothing has been locked: the storages are to be told when the transaction is aborted.
-        self.transaction.state = VOTED
+        self.transaction.become(VOTED)
         error = self.transaction.error = exception_for(error, peer)
         client.fail(self, error)
 
@@ -79,7 +79,7 @@ class Question:
 
 def end(client, finishing):
     transaction = finishing.transaction
-    transaction.state = ENDED
+    transaction.become(ENDED)
     client.transactions.pop(transaction.ttid, None)
 
 

@@ -1,4 +1,5 @@
 """Many transactions that exist already, with their tids, committed as one."""
+from ...protocol.types import Imported
 from .commit import ENDED, FINISHING, OPEN
 from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed
 from .finish import Finishing
@@ -12,14 +13,13 @@ class Import(Operation):
     the order in which they were begun; after one has failed, all that follow do.  So what is
     there can be told by the last tid."""
 
-    __slots__ = 'batch', 'records', 'transaction', 'voted'
+    __slots__ = 'batch', 'records', 'transaction'
 
     def __init__(self, batch):
         super().__init__()
         self.batch = batch
         self.records = None             # those that have not been stored
         self.transaction = None
-        self.voted = False
 
     def resume(self, client):
         if client.can_begin():
@@ -35,9 +35,9 @@ class Import(Operation):
     def _describe(self, transaction):
         imports = []
         for tid, status, user, description, extension, records in self.batch:
-            oids = list(dict.fromkeys(record[0] for record in records))
+            oids = tuple(dict.fromkeys(record.oid for record in records))
             transaction.set_metadata((status, user, description, extension), tid, oids)
-            imports.append((tid, tuple(oids)))
+            imports.append(Imported(tid, oids))
         transaction.imports = tuple(imports)
 
     def _store(self, client):
@@ -50,6 +50,8 @@ class Import(Operation):
 
     def progress(self, client, operation):
         """More can be stored, or the vote or the finish of its transaction has ended."""
+        if self.done:
+            return                      # it has failed, and takes its transaction with it
         transaction = self.transaction
         if operation.error is None and transaction.state < FINISHING and operation.result:
             operation.error = NEOStorageError('imported records conflict: %r' % operation.result)
@@ -58,42 +60,33 @@ class Import(Operation):
         elif transaction.state == ENDED:
             client.imports.remove(self)
             client.succeed(self, operation.result)
-            finish_imports(client)
+            if client.imports and client.imports[0].transaction is not None:
+                client.imports[0].transaction.end_vote(client)
         elif transaction.state == OPEN:
             self._store(client)
         else:
-            self.voted = True
-            finish_imports(client)
+            client.start_finish(transaction, Finishing(transaction))
+
+    def is_next(self, client):
+        return client.imports[0] is self
 
     def _failed(self, client, error):
         following = client.imports[client.imports.index(self):] if self in client.imports else []
         for other in following:
             client.imports.remove(other)
-        if self.transaction is not None and self.transaction.state < FINISHING:
-            client.abort(self.transaction)
         client.fail(self, error)
         for other in following[1:]:
-            if other.transaction is not None:
-                client.abort(other.transaction)
             client.fail(other, TransactionFailed(FOLLOWS_FAILED))
+
+    def finished(self, client):
+        if self.transaction is not None and self.error is not None:
+            client.abort(self.transaction)
 
     def expired(self, client):
         if self.transaction is None:
             self._failed(client, ClusterUnavailable(client.unavailable()))
         else:
             self.deadline = None        # its vote and its finish have their own limits
-
-
-def finish_imports(client):
-    """Finish the first one, if it has been voted."""
-    if client.imports and client.imports[0].voted:
-        importing = client.imports[0]
-        transaction = importing.transaction
-        if transaction.error is not None:
-            # It has failed after its vote, while it waited for the one before it.
-            importing._failed(client, transaction.error)
-        elif transaction.state < FINISHING:
-            client.start_finish(transaction, Finishing(transaction))
 
 
 def begin(client, batch, after=None):

@@ -8,7 +8,7 @@ from ...protocol.checksum import checksum
 from ...protocol.codec import decode, encode
 from ...protocol.packets import (Error, Identify, Load, NodesChanged, TableChanged, TakeOids,
                                  TakeTtids, Vote)
-from ...protocol.types import ErrorCode, NodeKind, NodeState
+from ...protocol.types import ErrorCode, NodeKind, NodeState, Record
 
 MASTER = '127.0.0.1', 10000
 CLUSTER_ID, HISTORY = b'c' * 16, b'h' * 16
@@ -16,7 +16,7 @@ FIRST_TTID = 1 << 43
 
 
 def record(oid, base, data=b'data', tid=None):
-    return oid, base, tid, 0, checksum(data), data, None
+    return Record(oid, base, tid, 0, checksum(data), data, None)
 
 
 class Peer:

@@ -109,6 +109,26 @@ def test_a_conflict_is_resolved_and_the_same_vote_goes_on():
     assert again.result == []
 
 
+@pytest.mark.parametrize('checked', [False, True])
+def test_a_vote_again_without_resolving_tells_the_conflict_again(checked):
+    c, txn, (storage,) = begun()
+    c.do(*(('check', txn, 1, 5) if checked else ('store', txn, record(1, 5))))
+    vote = c.do('vote', txn, METADATA)
+    storage.hears(Vote)
+    storage.says(Conflict(txn.ttid, 0, ((1, 8),)))
+    assert vote.result == [(1, 5, 8, checked)]
+    assert c.do('vote', txn, METADATA).result == vote.result
+
+
+def test_who_was_interrupted_while_it_voted_votes_again():
+    c, txn, (storage,) = begun()
+    c.do('store', txn, record(1, 5))
+    c.do('vote', txn, METADATA)
+    again = c.do('vote', txn, METADATA)
+    storage.votes()
+    assert again.result == [] and not storage.heard and not c.client.unfinished
+
+
 def test_a_conflict_told_by_both_copies_is_resolved_once():
     c, txn, storages = begun(storages=2, replicas=1)
     c.do('store', txn, record(1, 5))

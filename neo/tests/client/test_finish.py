@@ -2,7 +2,8 @@ from transaction.interfaces import TransientError
 
 from ...client.exception import OutcomeUnknown, TransactionFailed
 from ...protocol import limits
-from ...protocol.packets import (Abort, Finish, Invalidate, Store, Vote, WhatBecameOf)
+from ...protocol.packets import (Abort, Finish, GaveWay, GiveWay, Invalidate, Store, Vote,
+                                 WhatBecameOf)
 from ...protocol.types import ErrorCode
 from .conversation import METADATA, NOT_READY, Conversation, record
 
@@ -155,6 +156,44 @@ def test_imports_are_finished_in_their_order():
     packet, answer = c.master.hears(Finish, imposed=((7, (7,)),))
     answer(Finish.Answer(packet.ttid, 7))
     assert first.result == 5 and second.result == 7
+
+
+def test_an_import_that_waits_for_its_turn_gives_way():
+    c = Conversation()
+    storage, = c.up()
+    first, second = (c.do('import_batch', [past(tid, tid)]) for tid in (5, 7))
+    _, vote = storage.hears(Vote)
+    c.gives_ids()
+    ttid = storage.heard[0][0].ttid
+    storage.votes()
+    # An older transaction, which the first one waits for, waits for the second one.
+    storage.says(GiveWay(ttid))
+    storage.hears(GaveWay, ttid=ttid, round=1)
+    _, again = storage.hears(Vote, ttid=ttid, records=(), oids=(7,))
+    vote(Vote.Answer(ttid - 1, 0))
+    packet, answer = c.master.hears(Finish, imposed=((5, (5,)),))
+    answer(Finish.Answer(packet.ttid, 5))
+    assert not c.master.heard
+    again(Vote.Answer(ttid, 1))
+    packet, answer = c.master.hears(Finish, imposed=((7, (7,)),))
+    storage.says(GiveWay(ttid))
+    assert not storage.heard
+    answer(Finish.Answer(packet.ttid, 7))
+    assert first.result == 5 and second.result == 7
+
+
+def test_an_import_that_fails_while_it_waits_for_its_turn():
+    c = Conversation(storages=2, partitions=1, replicas=1)
+    storages = c.up()
+    first, second = (c.do('import_batch', [past(tid, tid)]) for tid in (5, 7))
+    _, vote = storages[0].hears(Vote)
+    for storage in storages:
+        storage.hears(Vote) if len(storage.heard) > 1 else None
+        storage.votes()
+    storages[1].breaks()
+    assert isinstance(first.error, TransactionFailed)
+    assert isinstance(second.error, TransactionFailed)
+    assert not c.client.imports and not c.client.transactions and not c.client.unfinished
 
 
 def test_an_import_fails_with_the_one_before_it():
