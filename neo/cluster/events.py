@@ -22,6 +22,8 @@ ConnectFailed = _slots('ConnectFailed', 'address', 'reason', doc='What `Connect`
 Received = _slots('Received', 'connection', 'packet', 'request_id', doc='A whole packet.')
 Closed = _slots('Closed', 'connection', 'reason', doc="""The connection is gone, by the other side,
 by the network or by bytes that are no packet; not after an own `Close`.""")
+Progress = _slots('Progress', 'connection', doc="""Bytes have come, or gone where some had to wait,
+and no whole packet: a sign of life while something long is on its way.""")
 TimerFired = _slots('TimerFired', 'name', doc='A timer that was set has come; it is unset now.')
 Slice = _slots('Slice', 'amount', doc="""Time for about so many units of background work: nothing
 else is there to be done, or it has waited for its share.""")

@@ -33,8 +33,8 @@ class Refused(Exception):
 class Peer:
     """The other end of one connection, as far as this node knows it."""
 
-    __slots__ = ('connection', 'address', 'outgoing', 'kind', 'id', 'identified', 'since', 'heard',
-                 'pinged', 'requests', 'last_request', 'data')
+    __slots__ = ('connection', 'address', 'outgoing', 'kind', 'id', 'identified', 'introduced',
+                 'since', 'heard', 'pinged', 'silent', 'requests', 'last_request', 'data')
 
     def __init__(self, connection, address, outgoing, now):
         self.connection = connection
@@ -42,14 +42,18 @@ class Peer:
         self.outgoing = outgoing
         self.kind = None            # NodeKind, once identified
         self.id = None              # node id, once identified
-        self.identified = False
+        self.identified = False     # accepted as who it is
+        self.introduced = False     # has said who it is
         self.since = self.heard = now
         self.pinged = False         # since it was heard
+        self.silent = False         # for so long that it was told
         self.requests = {}          # request id -> (code of the answer, context), not answered yet
         self.last_request = 0
         self.data = None            # what the kind of node keeps with it
 
     def __repr__(self):
+        if self.id is None and self.address is not None:
+            return '%s:%d' % self.address
         return self.id or 'connection %d' % self.connection
 
 
@@ -100,6 +104,8 @@ class Node:
         self.now = 0.0
         self.phase = None           # data, not a class: the key of `handlers`
         self.peers = {}             # connection -> Peer
+        self.strangers = {}         # connection -> Peer, of who called and is not accepted yet
+        self.watched = 0.0          # when silent peers were looked for
         self.batch = events.Batch()
         self._orphans = deque()     # (context, peer): their requests have no answer any more
         self.background = deque()   # names of works that want slices, the next one first
@@ -108,7 +114,8 @@ class Node:
     # -- driven ---------------------------------------------------------------------------
     def start(self, now):
         self.now = now
-        self.set_timer('peers', now + limits.PING_INTERVAL)
+        self.watched = now
+        self.set_timer('peers', now + limits.WATCH_INTERVAL)
         self.starting()
 
     def step(self, now, event):
@@ -118,13 +125,17 @@ class Node:
             peer = self.peers.get(event.connection)
             if peer is not None:        # else it was closed meanwhile by this node
                 self._received(peer, event.packet, event.request_id)
+        elif kind is events.Progress:
+            peer = self.peers.get(event.connection)
+            if peer is not None:
+                self._heard(peer)
         elif kind is events.TimerFired:
             if event.name == 'peers':
                 self._watch_peers()
             else:
                 self.timer(event.name)
         elif kind is events.Accepted:
-            self.peers[event.connection] = Peer(event.connection, None, False, now)
+            self._accepted(Peer(event.connection, None, False, now))
         elif kind is events.Connected:
             peer = self.peers[event.connection] = Peer(event.connection, event.address, True, now)
             self.connected(peer)
@@ -133,6 +144,7 @@ class Node:
         elif kind is events.Closed:
             peer = self.peers.pop(event.connection, None)
             if peer is not None:
+                self.strangers.pop(event.connection, None)
                 self.lost(peer, event.reason)
                 self._orphan(peer)
         elif kind is events.Slice:
@@ -173,6 +185,12 @@ class Node:
     def lost(self, peer, reason):
         pass
 
+    def silent(self, peer):
+        """`peer` says nothing for SILENCE_TOLD: it is stopped, cut off, or has much to do."""
+
+    def heard_again(self, peer):
+        """`peer`, which was silent, is not any more."""
+
     def timer(self, name):
         pass
 
@@ -207,11 +225,13 @@ class Node:
     def accept(self, peer, kind, id):
         """From now on `peer` is this node."""
         peer.kind, peer.id, peer.identified = kind, id, True
+        self.strangers.pop(peer.connection, None)
         self.batch.effects.append(events.Raise(peer.connection, limits.MAX_FRAME))
 
     def close(self, peer):
         """Close after what was sent; `lost` is not called, that of its requests is."""
         if self.peers.pop(peer.connection, None) is not None:
+            self.strangers.pop(peer.connection, None)
             self._orphan(peer)
             self.batch.effects.append(events.Close(peer.connection))
 
@@ -243,7 +263,9 @@ class Node:
 
     # -- receiving ------------------------------------------------------------------------
     def _received(self, peer, packet, request_id):
-        peer.heard, peer.pinged = self.now, False
+        peer.heard = self.now
+        if peer.pinged:
+            self._heard(peer)
         try:
             if packet.is_answer or (type(packet) is Error and request_id):
                 self._received_answer(peer, packet, request_id)
@@ -266,8 +288,9 @@ class Node:
         if kind is Ping:
             self.answer(peer, request_id, Ping.Answer())
         elif kind is Identify:
-            if peer.identified or peer.outgoing:
+            if peer.introduced or peer.outgoing:
                 raise ProtocolError('Identify was not expected')
+            peer.introduced = True
             self.identify(peer, packet, request_id)
         elif not peer.identified:
             raise ProtocolError('%s before Identify' % kind.__name__)
@@ -319,23 +342,57 @@ class Node:
             self.close(peer)
             self.lost(peer, reason)
 
+    # -- who is there -----------------------------------------------------------------------
+    def _accepted(self, peer):
+        self.peers[peer.connection] = self.strangers[peer.connection] = peer
+        if len(self.strangers) > limits.MAX_UNIDENTIFIED:
+            # Who keeps to the protocol has said who it is soon after it came.
+            mute = [other for other in self.strangers.values() if not self.waits(other)]
+            self.drop(mute[0], 'too many connections of who does not say who it is')
+
     def _watch_peers(self):
-        self.set_timer('peers', self.now + limits.PING_INTERVAL)
+        now = self.now
+        # What this process did not hear while it stood still itself, nobody is blamed for.
+        late = now - self.watched - limits.WATCH_INTERVAL
+        self.watched = now
+        self.set_timer('peers', now + limits.WATCH_INTERVAL)
         for peer in list(self.peers.values()):
-            if not peer.identified:
-                silent = self.now - peer.since > limits.IDENTIFY_TIMEOUT and not self.waits(peer)
-                if silent and not peer.outgoing:
-                    self.drop(peer, 'it did not say who it is')
-            if peer.identified or peer.outgoing:
+            if late > 0:
+                peer.heard = min(now, peer.heard + late)
+            if not peer.identified and self._is_mute(peer):
+                self.drop(peer, 'it did not say who it is')
+            elif peer.identified or peer.introduced or peer.outgoing:
                 self._watch_peer(peer)
+
+    def _is_mute(self, peer):
+        """It is time that it said something, and it has not.  To let us wait for an acceptance
+        is right, and so is to wait for ours."""
+        if self.now - peer.since <= limits.IDENTIFY_TIMEOUT:
+            return False
+        return peer.heard <= peer.since if peer.outgoing else not self.waits(peer)
 
     def _watch_peer(self, peer):
         silence = self.now - peer.heard
-        if silence > limits.PEER_TIMEOUT:
-            self.drop(peer, 'it gave no sign of life for %.0f s' % silence)
-        elif silence >= limits.PING_INTERVAL and not peer.pinged:
+        if silence < limits.PING_INTERVAL:
+            return
+        if not peer.pinged:
             peer.pinged = True
             self.ask(peer, Ping())
+        if silence > limits.PEER_TIMEOUT:
+            self.drop(peer, 'it gave no sign of life for %.0f s' % silence)
+        elif silence >= limits.SILENCE_TOLD and not peer.silent:
+            peer.silent = True
+            self.log('%s has said nothing for %.0f s: it is stopped, cut off, or waits for its '
+                     'disk', peer, silence, level=logging.WARNING)
+            self.silent(peer)
+
+    def _heard(self, peer):
+        """There is a sign of life."""
+        peer.heard, peer.pinged = self.now, False
+        if peer.silent:
+            peer.silent = False
+            self.log('%s is heard again', peer)
+            self.heard_again(peer)
 
     def waits(self, peer):
         """Is `peer`, which has said who it is, kept waiting by this node?"""

@@ -27,6 +27,7 @@ EVENTS_PER_TURN = 256           # connections that are looked at before answers 
 # Somebody who does not read answers is not asked for more above this many bytes, and is closed
 # above that: one turn of its requests fits between, and a few of them don't make a node swap.
 OUTPUT_PAUSE = 16 * MiB
+OUTPUT_PAUSE_UNIDENTIFIED = 64 * KiB
 OUTPUT_LIMIT = 2 * MAX_FRAME
 # Background work has its turn in slices of about so many seconds: who comes meanwhile waits for the
 # rest of one.  They are given when nothing has come for SLICE_QUIET, so that a client who asks one
@@ -83,10 +84,20 @@ CLOCK_TOLERANCE = 300.0
 # -- times ----------------------------------------------------------------------------------
 CONNECT_TIMEOUT = 5.0
 IDENTIFY_TIMEOUT = 10.0         # between a connection and the first accepted packet
+# Connections of who has not been accepted yet: room for the clients that wait for a large cluster
+# to start, while somebody who only connects does not use up file descriptors and memory.
+MAX_UNIDENTIFIED = 1000
 RECONNECT_DELAY = 0.1           # first pause before a lost peer is tried again …
 RECONNECT_DELAY_MAX = 2.0       # … doubled up to this
-PING_INTERVAL = 5.0             # a peer that said nothing for so long is asked for a sign of life
-PEER_TIMEOUT = 20.0             # and closed after so long: a slow fsync must not look like death
+# A peer that said nothing for PING_INTERVAL is asked for a sign of life, which is looked at every
+# WATCH_INTERVAL: one small message each way per connection and interval, when nothing else is
+# said.  After SILENCE_TOLD it is named, in the log and to who asks; nothing is done about it yet,
+# since an fsync may take that long on a disk in trouble, and so may a machine that swaps.  After
+# PEER_TIMEOUT its connection is closed.
+WATCH_INTERVAL = 1.0
+PING_INTERVAL = 2.0
+SILENCE_TOLD = 5.0
+PEER_TIMEOUT = 20.0
 LAZY_COMMIT = 1.0               # changes that nobody waits for reach the disk within this
 LOCK_PATIENCE = 30.0            # a client that blocks others and stays silent is dropped
 WAIT_TIMEOUT = 30.0             # how long a client waits for a cluster, unless told otherwise

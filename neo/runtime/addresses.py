@@ -1,9 +1,7 @@
 """Host names and ports to sockets."""
 import errno
-import os
 import socket
 import threading
-from collections import deque
 
 from ..protocol import limits
 
@@ -94,54 +92,3 @@ def _bind(family, sockaddr, several):
         listener.close()
         raise
     return listener
-
-
-class Attempt:
-    """To connect to one of the addresses that a name stands for, one after the other."""
-
-    def __init__(self, address, candidates, reason):
-        self.address = address
-        self.socket = None
-        self.reason = reason or 'the name has no address'   # of the last failure
-        self._candidates = deque(candidates)
-
-    def next(self):
-        """Begin with the next address; False if there is none left."""
-        self.close()
-        while self._candidates:
-            family, sockaddr = self._candidates.popleft()
-            try:
-                self.socket = socket.socket(family, socket.SOCK_STREAM)
-                self.socket.setblocking(False)
-                code = self.socket.connect_ex(sockaddr)
-            except OSError as error:
-                self.reason = error.strerror or str(error)
-            else:
-                if code in (0, errno.EINPROGRESS):
-                    return True
-                self.reason = os.strerror(code)
-            self.close()
-        return False
-
-    def connected(self):
-        """None: not known yet; False: this address has failed."""
-        code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self.reason = os.strerror(code)
-            return False
-        try:
-            peer = self.socket.getpeername()
-        except OSError:
-            return None
-        # While nobody listens at a port that the system gives to who connects, one can meet
-        # oneself there, and keep the port from the one who is meant.
-        if peer == self.socket.getsockname():
-            self.reason = 'nobody listens there'
-            return False
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return True
-
-    def close(self):
-        if self.socket is not None:
-            self.socket.close()
-            self.socket = None

@@ -1,15 +1,17 @@
-"""One connection: bytes in, bytes out, behind one object (docs/architecture.md, "A node").
+"""Connections: bytes in, bytes out, behind one object (docs/architecture.md, "A node").
 
-Nothing above it knows that the bytes go through a socket as they are.  It is not used by two
+Nothing above them knows that the bytes go through a socket as they are.  None is used by two
 threads at once.
 """
 import socket
 from collections import deque
 from itertools import islice
 
-from ..cluster.events import Received
+from ..cluster.events import Accepted, Closed, Progress, Received
 from ..protocol import limits
-from ..protocol.codec import Decoder, preamble
+from ..protocol.codec import Decoder, encode, preamble
+from ..protocol.packets import Error
+from ..protocol.types import ErrorCode
 
 IOV_MAX = 1024                  # buffers that Linux takes in one call
 # Whoever embeds a client may have brought back the SIGPIPE that Python ignores.
@@ -20,36 +22,54 @@ class ConnectionLost(Exception):
     """The other side, or the network, has ended it; the message says how."""
 
 
-class Connection:
-    """`number` is what nodes call it.  `outgoing` if this side has connected: it trusts the address
-    it was given, and therefore takes long frames at once."""
+class Stream:
+    """A connection of any protocol.  One that serves what is not NEO's defines `received` and
+    `happened`: it answers with `send`, and ends it with `ends`; the node hears nothing of it.
 
-    __slots__ = ('number', 'socket', 'outgoing', 'decoder', 'output', 'queued', 'mask', 'closing',
-                 'held', '_broken')
+    `number` is what nodes call it.
+    """
 
-    def __init__(self, number, socket, outgoing):
+    __slots__ = ('number', 'socket', 'output', 'queued', 'mask', 'closing', 'held', 'ends',
+                 '_broken')
+
+    answers = True                  # it sends by itself, and not what a node sends
+
+    def __init__(self, number, socket):
         self.number = number
         self.socket = socket
-        self.outgoing = outgoing
-        self.decoder = Decoder()
-        if outgoing:
-            self.decoder.limit = limits.MAX_FRAME
-        self.output = deque()       # frames, or what is left of the first
+        self.output = deque()       # bytes to be sent; of the first maybe only what is left
         self.queued = 0             # bytes in `output`
         self.mask = 0               # what epoll watches: belongs to the driver
         self.closing = False        # once nothing is left to send: belongs to the driver
-        self.held = False           # packets may be left in the decoder
+        self.held = False           # `happened` may have more to tell, without more bytes
+        self.ends = False           # it is to be closed once all is sent
         self._broken = False        # nothing can be sent any more; there may be bytes to read
-        self.send(preamble())
+
+    # -- for protocols ----------------------------------------------------------------------
+    def received(self, data):
+        """Bytes (a memoryview, valid until this returns) have come."""
+        raise NotImplementedError
+
+    def happened(self, now):
+        """Give `(now, event)`, if something has happened to the node; called after `received`.
+        Raises ProtocolError if what has come makes no sense."""
+        return ()
+
+    def opened(self):
+        """The event for a node, or None."""
+
+    def closed(self, reason):
+        """The event for a node, or None."""
+
+    def refuse(self, reason):
+        """What has come makes no sense: send last words."""
 
     @property
     def paused(self):
-        """Too many answers wait for somebody who does not read them: let it not ask for more.
+        """Too many answers wait for somebody who does not read them: let it not ask for more."""
+        return self.queued > limits.OUTPUT_PAUSE
 
-        Only who was connected to does so, else two sides might wait for each other.
-        """
-        return self.queued > limits.OUTPUT_PAUSE and not self.outgoing
-
+    # -- bytes ------------------------------------------------------------------------------
     def receive(self, buffer):
         """Take what has come, at most one `buffer` (a memoryview) of it; raises ConnectionLost."""
         try:
@@ -60,23 +80,13 @@ class Connection:
             raise ConnectionLost(error.strerror or str(error))
         if not size:
             raise ConnectionLost('the other side has closed the connection')
-        self.decoder.feed(buffer[:size])
+        self.received(buffer[:size])
 
-    def happened(self, now):
-        """Give `(now, event)` for what was received, up to PACKETS_PER_TURN; raises ProtocolError.
-
-        `held` tells afterwards whether there may be more to give."""
-        number, count = self.number, 0
-        for packet, request_id in islice(self.decoder.packets(), limits.PACKETS_PER_TURN):
-            count += 1
-            yield now, Received(number, packet, request_id)
-        self.held = count == limits.PACKETS_PER_TURN
-
-    def send(self, frame):
+    def send(self, data):
         """Queue bytes for the next `flush`."""
         if not self._broken:
-            self.output.append(frame)
-            self.queued += len(frame)
+            self.output.append(data)
+            self.queued += len(data)
 
     def flush(self):
         """Send what is queued, as far as it goes; the rest stays in `output`."""
@@ -119,3 +129,57 @@ class Connection:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+
+
+class Connection(Stream):
+    """The protocol of NEO.  With `accepted` this side has connected: it trusts the address it was
+    given, and therefore takes long frames at once; `accepted()` is called when the node knows whom
+    it has reached."""
+
+    __slots__ = 'outgoing', 'decoder', '_accepted', '_pause_at'
+
+    answers = False
+
+    def __init__(self, number, socket, accepted=None):
+        super().__init__(number, socket)
+        self.outgoing = accepted is not None
+        self.decoder = Decoder()
+        self._accepted = accepted
+        self._pause_at = limits.OUTPUT_PAUSE_UNIDENTIFIED
+        if self.outgoing:
+            self.decoder.limit = limits.MAX_FRAME
+        self.send(preamble())
+
+    def received(self, data):
+        self.decoder.feed(data)
+
+    def happened(self, now):
+        number, count = self.number, 0
+        for packet, request_id in islice(self.decoder.packets(), limits.PACKETS_PER_TURN):
+            count += 1
+            yield now, Received(number, packet, request_id)
+        self.held = count == limits.PACKETS_PER_TURN
+        if not count:
+            yield now, Progress(number)
+
+    def trust(self, limit):
+        """The node knows who this is: take frames up to `limit` bytes."""
+        self.decoder.limit = max(self.decoder.limit, limit)
+        self._pause_at = limits.OUTPUT_PAUSE
+        if self._accepted is not None:
+            self._accepted()
+
+    def opened(self):
+        return Accepted(self.number)
+
+    def closed(self, reason):
+        return Closed(self.number, reason)
+
+    def refuse(self, reason):
+        if self.decoder.version is not None:
+            self.send(encode(Error(ErrorCode.PROTOCOL, reason[:limits.MAX_TEXT // 4])))
+
+    @property
+    def paused(self):
+        # Only who was connected to does so, else two sides might wait for each other.
+        return self.queued > self._pause_at and not self.outgoing

@@ -5,7 +5,6 @@ then each connection is flushed once.
 """
 import logging
 import select
-import socket
 from collections import deque
 from functools import partial
 
@@ -13,76 +12,48 @@ from ..cluster import events
 from ..cluster.turn import finish_turn, take_turn
 from ..protocol import limits
 from ..protocol.codec import ProtocolError, encode
-from ..protocol.packets import Error
-from ..protocol.types import ErrorCode
 from . import addresses, clock
-from .connection import Connection, ConnectionLost
+from .calling import Caller
+from .connection import ConnectionLost
 from .slices import Slices
 from .timers import Timers
+from .waker import Waker
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
-
-
-class Waker:
-    """Ends the poll of another thread.  Made of sockets, because their numbers are
-    not used by accident once they are closed."""
-
-    def __init__(self):
-        self._reader, self.writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self.writer.setblocking(False)
-
-    def fileno(self):
-        return self._reader.fileno()
-
-    def wake(self):
-        try:
-            self.writer.send(b'\0')
-        except OSError:
-            pass        # full: it will wake anyway; closed: nobody is there to be woken
-
-    def drain(self):
-        try:
-            while len(self._reader.recv(4096)) == 4096:
-                pass
-        except OSError:
-            pass
-
-    def close(self):
-        self._reader.close()
-        self.writer.close()
 
 
 class Driver:
     """Not to be used by two threads at once, `poll` and `wake` excepted.
 
     `log(level, message)` is called in the midst of a turn: who holds a lock meanwhile gives
-    a function that only keeps the line, and writes it later.
+    a function that only keeps the line, and writes it later.  `lookup` finds the addresses of a
+    name, as that of neo.runtime.addresses does.
     """
 
-    def __init__(self, log):
+    def __init__(self, log, lookup=addresses.lookup):
         self.node = None
         self.exit = None                # (status, message), once the node has asked for it
         self.timers = Timers()          # of the node
         self._log = log
-        self._deadlines = Timers()      # of the driver: functions to be called
-        self._connections = {}          # number -> Connection
+        self.deadlines = Timers()       # of the driver: functions to be called
+        self.waker = Waker()
+        self._caller = Caller(self, lookup)
+        self._connections = {}          # number -> Stream
         self._last_number = 0
-        self._attempts = {}             # Attempt -> function that ends it, while it lasts
         self._handlers = {}             # fd -> function(mask), gives (now, event) for the node
         self._events = deque()          # to be given to the node in the next turn
-        self._backlog = {}              # number -> Connection with packets that are decoded later
-        self._unflushed = {}            # number -> Connection
+        self._backlog = {}              # number -> Stream with packets that are decoded later
+        self._unflushed = {}            # number -> Stream
+        self._moved = {}                # number -> None: some of what had to wait has been sent
         self._slices = Slices()
         self._frame = None, 0, b''      # what was sent last: packet, request id, frame
-        self._looked_up = deque()       # (address, candidates, reason); appended by other threads
         self._buffer = memoryview(bytearray(limits.READ_SIZE))
         self._epoll = select.epoll()
-        self.waker = Waker()
-        self._watch(self.waker, IN, self._woken)
+        self.watch(self.waker, IN, self._woken)
         self._do = {
             events.Send: self._send,
-            events.Connect: self._connect, events.Close: self._close, events.Raise: self._raise,
+            events.Connect: lambda effect: self._caller.call(effect.address),
+            events.Close: self._close, events.Raise: self._raise,
             events.SetTimer: lambda effect: self.timers.set(effect.name, effect.at),
             events.Log: lambda effect: self._log(effect.level, effect.message),
             events.Exit: self._exit,
@@ -97,7 +68,7 @@ class Driver:
         """When a turn is due even if nothing comes; None: never."""
         if self._events or self._backlog:
             return 0
-        one, other = self.timers.next(), self._deadlines.next()
+        one, other = self.timers.next(), self.deadlines.next()
         due = one if other is None or (one is not None and one < other) else other
         if self.node.background:
             at = self._slices.next()
@@ -139,10 +110,20 @@ class Driver:
             if handler is not None:
                 yield from handler(mask)
         now = clock.now()
-        for deadline in self._deadlines.due(now):
+        for deadline in self.deadlines.due(now):
             deadline()
         for name in self.timers.due(now):
+            if self._moved:
+                # Only a timer can take a peer for dead.
+                moved, self._moved = self._moved, {}
+                for number in moved:
+                    yield now, events.Progress(number)
             yield now, events.TimerFired(name)
+
+    def later(self, event):
+        """Give the node this event in the next turn."""
+        if event is not None:
+            self._events.append(event)
 
     def _slice(self, name):
         # A turn of its own: what came before it is answered first.
@@ -168,54 +149,17 @@ class Driver:
         self.exit = effect.status, effect.message
 
     # -- connecting -------------------------------------------------------------------------
-    def _connect(self, effect):
-        addresses.lookup(effect.address, partial(self._found, effect.address))
-
-    def _found(self, address, candidates, reason):
-        self._looked_up.append((address, candidates, reason))
-        self.waker.wake()
-
     def _woken(self, mask):
         self.waker.drain()
-        while self._looked_up:
-            attempt = addresses.Attempt(*self._looked_up.popleft())
-            self._attempts[attempt] = late = partial(self._give_up, attempt)
-            self._deadlines.set(late, clock.now() + limits.CONNECT_TIMEOUT)
-            self._attempt(attempt)
+        self._caller.begin()
         return ()
 
-    def _attempt(self, attempt):
-        if attempt.next():
-            self._watch(attempt.socket, OUT, partial(self._attempted, attempt))
-        else:
-            self._deadlines.set(self._attempts.pop(attempt), None)
-            self._events.append(events.ConnectFailed(attempt.address, attempt.reason))
-
-    def _attempted(self, attempt, mask):
-        connected = attempt.connected()
-        if connected is None:
-            return
-        self._unwatch(attempt.socket)
-        if connected:
-            self._deadlines.set(self._attempts.pop(attempt), None)
-            connection = self.add(attempt.socket, outgoing=True)
-            yield clock.now(), events.Connected(connection.number, attempt.address)
-        else:
-            self._attempt(attempt)
-
-    def _give_up(self, attempt):
-        self._unwatch(attempt.socket)
-        attempt.close()
-        del self._attempts[attempt]
-        self._events.append(events.ConnectFailed(attempt.address, 'it takes too long'))
-
-    def add(self, sock, outgoing):
-        """A new connection; the node is to be told its number."""
-        self._last_number += 1
-        connection = Connection(self._last_number, sock, outgoing)
-        self._connections[connection.number] = self._unflushed[connection.number] = connection
+    def add(self, make):
+        """A new connection, `make(number)`; the node is to be told its number."""
+        number = self._last_number = self._last_number + 1
+        connection = self._connections[number] = self._unflushed[number] = make(number)
         connection.mask = IN
-        self._watch(sock, IN, partial(self._ready, connection))
+        self.watch(connection.socket, IN, partial(self._ready, connection))
         return connection
 
     # -- receiving --------------------------------------------------------------------------
@@ -247,21 +191,22 @@ class Driver:
         except ProtocolError as error:
             self._refuse(connection, str(error))
             return
-        if connection.held:
+        if connection.ends and not connection.closing:
+            self._end(connection)
+        elif connection.held or connection.answers:
             # `_flush` decides whether it goes on at once, or when enough has been read.
             self._unflushed[connection.number] = connection
 
     def _refuse(self, connection, reason):
         """Close who does not speak the protocol, telling why if that can be understood."""
         self._log(logging.WARNING, 'a connection is closed: ' + reason)
-        if connection.decoder.version is not None:
-            connection.send(encode(Error(ErrorCode.PROTOCOL, reason[:limits.MAX_TEXT // 4])))
-        self._events.append(events.Closed(connection.number, reason))
+        connection.refuse(reason)
+        self.later(connection.closed(reason))
         self._end(connection)
 
     def _lose(self, connection, reason):
         if not connection.closing:
-            self._events.append(events.Closed(connection.number, reason))
+            self.later(connection.closed(reason))
         self._drop(connection)
 
     # -- sending and closing ----------------------------------------------------------------
@@ -275,7 +220,10 @@ class Driver:
     def _flush(self, connection):
         number = connection.number
         if connection.output:
+            before = connection.queued
             connection.flush()
+            if connection.mask & OUT and connection.queued < before:
+                self._moved[number] = None
         if connection.closing and not connection.output:
             self._drop(connection)
             return
@@ -303,19 +251,20 @@ class Driver:
         connection.closing = True
         self._backlog.pop(connection.number, None)
         self._unflushed[connection.number] = connection
-        self._deadlines.set(partial(self._drop, connection), clock.now() + limits.CLOSE_GRACE)
+        self.deadlines.set(partial(self._drop, connection), clock.now() + limits.CLOSE_GRACE)
 
     def _drop(self, connection):
         if self._connections.pop(connection.number, None) is not None:
             self._backlog.pop(connection.number, None)
             self._unflushed.pop(connection.number, None)
-            self._unwatch(connection.socket)
+            self._moved.pop(connection.number, None)
+            self.unwatch(connection.socket)
             connection.close()
 
     def _raise(self, effect):
         connection = self._connections.get(effect.connection)
         if connection is not None:
-            connection.decoder.limit = max(connection.decoder.limit, effect.limit)
+            connection.trust(effect.limit)
 
     # -- the end ----------------------------------------------------------------------------
     def flush_all(self, deadline):
@@ -336,19 +285,17 @@ class Driver:
         """Close all sockets; in a child process, this says nothing to the peers of its parent."""
         for connection in self._connections.values():
             connection.close()
-        for attempt in self._attempts:
-            attempt.close()
+        self._caller.close()
         self._connections.clear()
-        self._attempts.clear()
         self._handlers.clear()
         self._epoll.close()
         self.waker.close()
 
     # -- epoll ------------------------------------------------------------------------------
-    def _watch(self, file, mask, handler):
+    def watch(self, file, mask, handler):
         self._epoll.register(file, mask)
         self._handlers[file.fileno()] = handler
 
-    def _unwatch(self, file):
+    def unwatch(self, file):
         del self._handlers[file.fileno()]
         self._epoll.unregister(file)

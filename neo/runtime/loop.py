@@ -13,9 +13,9 @@ import threading
 from contextlib import contextmanager
 from functools import partial
 
-from ..cluster import events
 from ..protocol import limits
 from . import addresses, clock
+from .connection import Connection
 from .driver import IN, Driver
 
 STOP = signal.SIGTERM, signal.SIGINT
@@ -26,17 +26,20 @@ NO_RESOURCES = errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM
 class Loop(Driver):
     """`log` is a neo.runtime.logs.Log."""
 
-    def __init__(self, log):
-        super().__init__(self._write)
+    def __init__(self, log, lookup=addresses.lookup):
+        super().__init__(self._write, lookup)
         self._logs = log
-        self._listeners = []
+        self._listeners = {}            # socket -> function(number, socket): a Stream
         self._stopping = False
         self._reopening = False
 
-    def listen(self, host, port):
-        """Begin to listen; gives `(host, port)` with the real port.  Raises ListenError."""
+    def listen(self, host, port, make=Connection):
+        """Begin to listen; gives `(host, port)` with the real port.  Raises ListenError.
+
+        Who connects is served by `make(number, socket)`: a Connection or another kind of Stream.
+        """
         sockets, port = addresses.listen(host, port)
-        self._listeners += sockets
+        self._listeners.update(dict.fromkeys(sockets, make))
         return host, port
 
     def run(self, node):
@@ -108,7 +111,7 @@ class Loop(Driver):
     # -- accepting --------------------------------------------------------------------------
     def _listen_again(self):
         for listener in self._listeners:
-            self._watch(listener, IN, partial(self._accept, listener))
+            self.watch(listener, IN, partial(self._accept, listener))
 
     def _accept(self, listener, mask):
         for _ in range(limits.ACCEPTS_PER_TURN):
@@ -123,15 +126,17 @@ class Loop(Driver):
                 continue        # this one is gone already
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = self.add(sock, outgoing=False)
-            yield clock.now(), events.Accepted(connection.number)
+            connection = self.add(partial(self._listeners[listener], socket=sock))
+            event = connection.opened()
+            if event is not None:
+                yield clock.now(), event
 
     def _listen_later(self, error):
         # Who waits to be accepted would wake the loop again and again.
         self._write(logging.ERROR, 'no connection can be accepted: %s' % error.strerror)
         for listener in self._listeners:
-            self._unwatch(listener)
-        self._deadlines.set(self._listen_again, clock.now() + limits.ACCEPT_PAUSE)
+            self.unwatch(listener)
+        self.deadlines.set(self._listen_again, clock.now() + limits.ACCEPT_PAUSE)
 
     # -- signals ----------------------------------------------------------------------------
     @contextmanager

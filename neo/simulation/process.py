@@ -152,12 +152,17 @@ class Process:
             yield self._ended(end, 'closed by the other side')
         else:
             end.decoder.feed(chunk)
+            whole = False
             try:
                 for packet, request_id in end.decoder.packets():
+                    whole = True
                     yield events.Received(connection, packet, request_id)
             except codec.ProtocolError as error:
                 self.world.violation('%s received what is no packet: %s' % (self.label, error))
                 yield self._ended(end, str(error))
+                return
+            if not whole:
+                yield events.Progress(connection)
 
     def _ended(self, end, reason):
         self._drop(end)

@@ -96,7 +96,8 @@ def send_nonsense(node, peer):
 
 
 def be_silent(node, peer):
-    node.step(2 * limits.PEER_TIMEOUT, events.TimerFired('peers'))
+    for second in range(int(2 * limits.PEER_TIMEOUT)):
+        node.step(second, events.TimerFired('peers'))
 
 
 def be_closed(node, peer):

@@ -1,16 +1,18 @@
 import os
 import socket
 import struct
+import threading
 import time
 
 import pytest
 
 from neo.cluster import events
 from neo.protocol import limits
-from neo.protocol.codec import encode, preamble
+from neo.protocol.codec import ProtocolError, encode, preamble
 from neo.protocol.packets import Error, Invalidate, Load, Ping, Sync, TakeOids
 from neo.protocol.types import ErrorCode
 from neo.runtime.addresses import ListenError
+from neo.runtime.connection import Stream
 from neo.runtime.loop import Loop
 
 from .peer import Peer, until
@@ -324,3 +326,210 @@ def test_an_error_undoes_the_turn(fails):
         assert list(peer.packets()) == []
         assert until(lambda: status) == [1]
         assert loop._logs[-1][1] == 'stopped by an error: RuntimeError: broken in two lines'
+
+
+def test_many_packets_in_one_read_that_need_no_answer():
+    """More than a turn takes, and then nothing comes that could lead to another turn."""
+    class Counts(Toy):
+        def __init__(self):
+            super().__init__()
+            self.at = []
+
+        def received(self, connection, packet, request_id):
+            self.at.append(packet.tid)
+
+    node, count = Counts(), 10 * limits.PACKETS_PER_TURN + 1
+    with running(node) as (address, loop, status), Peer(address, greet=False) as peer:
+        peer.socket.sendall(preamble() + b''.join(
+            encode(Invalidate(tid, ())) for tid in range(count)))
+        until(lambda: len(node.at) == count)
+    assert node.at == list(range(count))
+
+
+def test_a_frame_that_comes_slowly_shows_that_its_sender_lives(echo):
+    with Peer(echo.address) as peer:
+        assert peer.ask(Ping()) == Ping.Answer()
+        frame = encode(Load.Answer(1, 1, None, 0, b'c' * 16, bytes(1 << 20), None), 1)
+        peer.socket.sendall(frame[:1000])
+        first = len(until(lambda: events_of(echo, events.Progress)))
+        peer.socket.sendall(frame[1000:2000])
+        until(lambda: len(events_of(echo, events.Progress)) > first)
+        assert len(events_of(echo, events.Received)) == 1
+
+
+def test_who_takes_a_long_answer_slowly_shows_that_it_lives():
+    class Watching(Echo):
+        """Has a timer, as each node has that watches its peers."""
+
+        def starting(self):
+            self.set_timer('watch', self.now)
+
+        def timer(self, name):
+            self.set_timer(name, self.now + 0.02)
+
+    node = Watching()
+    with running(node) as (address, loop, status), Peer(address, buffer=1 << 16) as peer:
+        peer.send(Load(40 << 20, 1), 1)
+        until(lambda: any(c.output for c in list(loop._connections.values())))
+        for _ in range(3):
+            node.trace.clear()
+            left = 4 << 20
+            while left > 0:
+                left -= len(peer.socket.recv(1 << 20))
+            until(lambda: events_of(node, events.Progress))
+
+
+# -- several addresses of a name ----------------------------------------------------------------
+def full_listener():
+    """Takes no connection: who connects waits.  Gives the sockets that keep it so."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(0)
+    sockets = [listener]
+    for _ in range(3):                  # more than the backlog takes
+        sockets.append(socket.socket())
+        sockets[-1].setblocking(False)
+        sockets[-1].connect_ex(listener.getsockname())
+    return sockets
+
+
+class Reaching(Toy):
+    """Connects to one name again and again, till somebody answers a Ping."""
+
+    def __init__(self, accepts=True):
+        super().__init__()
+        self.accepts = accepts
+
+    def starting(self):
+        self.connect(('name', 1))
+
+    def step(self, now, event):
+        super().step(now, event)
+        kind = type(event)
+        if kind is events.Connected:
+            self.reply(event.connection, Ping(), 1)
+        elif kind in (events.Closed, events.ConnectFailed):
+            self.connect(('name', 1))
+
+    def received(self, connection, packet, request_id):
+        if self.accepts:
+            self.batch.effects.append(events.Raise(connection, limits.MAX_FRAME))
+        self.exit(0)
+
+
+def names(*places):
+    """A lookup by which each name stands for these socket addresses."""
+    candidates = [(socket.AF_INET6 if ':' in place[0] else socket.AF_INET, place)
+                  for place in places]
+    return lambda address, done: done(list(candidates), None)
+
+
+def test_the_second_address_of_a_name_when_the_first_does_not_answer(echo):
+    sockets = full_listener()
+    started = time.monotonic()
+    node = Reaching()
+    assert Loop(Records(), names(sockets[0].getsockname(), echo.address)).run(node) == 0
+    assert not events_of(node, events.ConnectFailed)
+    assert time.monotonic() - started < limits.CONNECT_TIMEOUT
+    for sock in sockets:
+        sock.close()
+
+
+def test_the_second_address_when_something_else_listens_at_the_first(echo):
+    with socket.socket() as other:
+        other.bind(('127.0.0.1', 0))
+        other.listen()
+        place = other.getsockname()
+
+        def hang_up():
+            while True:
+                try:
+                    other.accept()[0].close()
+                except OSError:
+                    return
+        threading.Thread(target=hang_up, daemon=True).start()
+        node = Reaching()
+        assert Loop(Records(), names(place, echo.address)).run(node) == 0
+        assert len(events_of(node, events.Connected)) == 2
+        other.shutdown(socket.SHUT_RDWR)
+
+
+def test_the_address_where_it_went_well_is_the_first_one_next_time(echo):
+    class Again(Reaching):
+        def received(self, connection, packet, request_id):
+            super().received(connection, packet, request_id)
+            self.batch.effects.pop()                    # it does not leave yet
+            if len(events_of(self, events.Connected)) == 3:
+                self.exit(0)
+            else:
+                self.hang_up(connection)
+                self.connect(('name', 1))
+
+    with socket.socket() as unused:
+        unused.bind(('127.0.0.1', 0))
+        tried = names(unused.getsockname(), echo.address)
+        node = Again()
+        assert Loop(Records(), tried).run(node) == 0
+        assert len(events_of(node, events.Connected)) == 3
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', '::1'], indirect=True)
+def test_a_name_that_stands_for_both_kinds_of_addresses_is_served_at_one(host):
+    with running(Echo(), host) as ((_, port), loop, status):
+        localhost = names(('::1', port), ('127.0.0.1', port))
+        assert Loop(Records(), localhost).run(Reaching()) == 0
+
+
+# -- another protocol on another port -------------------------------------------------------------
+class Lines(Stream):
+    """Gives each line back in capitals, till `bye`."""
+
+    __slots__ = 'data',
+
+    def __init__(self, number, socket):
+        super().__init__(number, socket)
+        self.data = b''
+
+    def received(self, data):
+        self.data += data
+
+    def happened(self, now):
+        *lines, self.data = self.data.split(b'\n')
+        for line in lines:
+            self.send(line.upper() + b'\n')
+            if line == b'bye':
+                self.ends = True
+        if len(self.data) > 1000:
+            raise ProtocolError('a long line')
+        return ()
+
+    def refuse(self, reason):
+        self.send(b'!\n')
+
+
+def test_another_protocol_on_another_port():
+    node, loop, status = Echo(), Loop(Records()), []
+    address = loop.listen('127.0.0.1', 0)
+    lines = loop.listen('127.0.0.1', 0, Lines)
+    thread = threading.Thread(target=lambda: status.append(loop.run(node)), daemon=True)
+    thread.start()
+    with Peer(address) as peer, Peer(lines, greet=False) as page:
+        assert peer.ask(Ping()) == Ping.Answer()
+        page.socket.sendall(b'hello\nwor')
+        assert page.socket.recv(100) == b'HELLO\n'
+        page.socket.sendall(b'ld\nbye\nmore')
+        file = page.socket.makefile('rb')
+        assert list(file) == [b'WORLD\n', b'BYE\n']
+        file.close()
+        with Peer(lines, greet=False) as page, page.socket.makefile('rb') as file:
+            page.socket.sendall(b'x' * 2000)
+            assert list(file) == [b'!\n']
+        with Peer(lines, greet=False) as page:
+            pass                                # it is lost
+        assert peer.ask(Ping()) == Ping.Answer()
+    until(lambda: events_of(node, events.Closed))
+    loop.stop()
+    thread.join(10)
+    assert status == [0]
+    assert [type(event) for event in node.trace if type(event) in (
+        events.Accepted, events.Closed)] == [events.Accepted, events.Closed]

@@ -1,19 +1,23 @@
 """Signals, exit status and logs need a process of its own."""
 import os
+import random
 import re
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
 import pytest
 
+from neo.cluster.node import Node
 from neo.protocol.packets import Load, Ping
+from neo.protocol.types import NodeKind
 
 from .peer import Peer, until
-from .toys import BOMB
+from .toys import BOMB, running
 
 
 @contextmanager
@@ -96,3 +100,68 @@ def cpu(pid):
     """Seconds that a process has been running on a CPU."""
     fields = open('/proc/%d/stat' % pid).read().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+class Watcher(Node):
+    """Connects, and notes what becomes of the other side."""
+
+    kind = NodeKind.CLIENT
+
+    def __init__(self, address):
+        super().__init__(random.Random(1))
+        self.address = address
+        self.notes = []
+
+    def starting(self):
+        self.connect(self.address)
+
+    def connected(self, peer):
+        peer.kind = NodeKind.STORAGE
+        self.ask(peer, Ping())
+        self.accept(peer, NodeKind.STORAGE, 'S2')
+
+    def silent(self, peer):
+        self.notes.append('silent')
+
+    def heard_again(self, peer):
+        self.notes.append('heard again')
+
+    def lost(self, peer, reason):
+        self.notes.append(reason)
+
+
+def test_a_frozen_process_is_named_within_seconds_and_kept():
+    with process() as (child, address), running(node := Watcher(address)) as (_, loop, status):
+        until(lambda: any(peer.heard > peer.since for peer in list(node.peers.values())))
+        child.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        until(lambda: node.notes)
+        assert time.monotonic() - started < 10
+        assert loop._logs[-1][1].startswith('S2 has said nothing for ')
+        child.send_signal(signal.SIGCONT)
+        until(lambda: len(node.notes) > 1)
+        assert node.notes == ['silent', 'heard again']
+        assert loop._logs[-1][1] == 'S2 is heard again'
+
+
+def test_system_calls_that_are_interrupted():
+    """Signals at any moment neither lose bytes nor end anything."""
+    with process() as (child, address), Peer(address) as peer:
+        stop = threading.Event()
+
+        def disturb():
+            while not stop.is_set():
+                child.send_signal(signal.SIGUSR1)
+        thread = threading.Thread(target=disturb, daemon=True)
+        thread.start()
+        try:
+            for number in range(1, 200):
+                peer.send(Load(100_000, 1), number)
+                packet, request_id = peer.receive()
+                assert request_id == number and len(packet.data) == 100_000
+        finally:
+            stop.set()
+            thread.join()
+        child.send_signal(signal.SIGTERM)
+        child.communicate(timeout=20)
+        assert child.returncode == 0

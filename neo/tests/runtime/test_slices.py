@@ -2,6 +2,7 @@
 import random
 import socket
 import time
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from neo.cluster.node import Node
 from neo.protocol import limits
 from neo.protocol.codec import encode, preamble
 from neo.protocol.packets import Ping
+from neo.runtime.connection import Connection
 from neo.runtime.driver import Driver
 from neo.runtime.slices import Slices
 
@@ -126,7 +128,7 @@ def test_its_share_under_load_and_no_more():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        driver.add(ours, outgoing=True)
+        driver.add(partial(Connection, socket=ours, accepted=lambda: None))
         theirs.sendall(preamble())
         driver.turn(driver.poll(0))
         node.starting()
@@ -160,7 +162,7 @@ def test_what_came_before_a_slice_is_answered_before_it():
     with ours, theirs:
         ours.setblocking(False)
         theirs.setblocking(False)
-        driver.add(ours, outgoing=True)
+        driver.add(partial(Connection, socket=ours, accepted=lambda: None))
         theirs.sendall(preamble() + encode(Ping(), 1))
         until(lambda: driver.turn(driver.poll(0)) or node.given)
         driver.close()
