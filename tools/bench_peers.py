@@ -1,5 +1,6 @@
 """What tools/bench measures: each peer is servers in processes of their own, with all defaults, on
 loopback, in a temporary folder."""
+import ctypes
 import os
 import shutil
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from neo.local.cluster import LocalCluster, free_port  # noqa: E402
+from neo.local.cluster import LocalCluster  # noqa: E402
+from neo.local.ports import Port  # noqa: E402
 
+PR_SET_PDEATHSIG = 1
 DEFAULT_PARTITIONS = 100    # of neomaster
 WORK = Path(__file__).resolve().with_name('bench_work.py')
 STARTED_WITHIN = 30.0       # seconds
@@ -29,12 +32,13 @@ class Peer:
     """A subclass starts its servers.  `address` is what its clients are told."""
 
     name = ''
+    root = ROOT             # the checkout it is of
 
     def __init__(self, profiler=None):
         self.profiler = profiler
         self.servers = []
         self.clients = []
-        self.dir = tempfile.mkdtemp(prefix='bench-%s-' % self.name)
+        self.dir = tempfile.mkdtemp(prefix='bench-')
 
     def __enter__(self):
         try:
@@ -113,12 +117,45 @@ class Peer:
         errors = os.path.join(self.dir, 'client%d.log' % len(self.clients))
         with open(errors, 'wb') as log:
             client = subprocess.Popen(command, cwd=self.dir, text=True, stderr=log,
-                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      env={**os.environ, 'NEO_BENCH_ROOT': str(self.root)})
         client.errors = lambda: Path(errors).read_text(errors='replace')[-2000:]
         self.clients.append(client)
         if self.profiler:
             self.profiler.watch('%s-client' % self.name, client.pid)
         return client
+
+
+class Spawn:
+    """Starts commands of a checkout, as a neo.local.process.Child."""
+
+    libc = ctypes.CDLL(None)
+
+    def __init__(self, root):
+        self.root = root
+
+    def __call__(self, module, arguments, directory, output):
+        command = str(self.root / module.rpartition('.')[2])
+        with open(output, 'ab') as log:
+            child = subprocess.Popen(
+                [sys.executable, command, *arguments], cwd=directory, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log,
+                preexec_fn=lambda: self.libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+        child.reap = child.wait
+        return child
+
+
+class Cluster(LocalCluster):
+    """Of a checkout, whose packets may be others than those of this one."""
+
+    def __init__(self, root, *args):
+        super().__init__(*args, spawn=Spawn(root))
+        self.neoctl = [sys.executable, str(root / 'neoctl'), '-a', str(self.admin_port)]
+
+    def why_not_running(self):
+        found = subprocess.run([*self.neoctl, 'print', 'cluster'], capture_output=True, text=True)
+        state = (found.stdout or found.stderr).strip()
+        return None if state == 'RUNNING' else state
 
 
 class NEO(Peer):
@@ -128,23 +165,27 @@ class NEO(Peer):
     storages, replicas = 1, 0
 
     def start(self):
-        cluster = self.cluster = LocalCluster(self.dir, self.storages, self.replicas,
-                                              DEFAULT_PARTITIONS, 'bench')
+        cluster = self.cluster = Cluster(self.root, self.dir, self.storages, self.replicas,
+                                         DEFAULT_PARTITIONS, 'bench')
         self.address = cluster.masters
         cluster.start()
         cluster.wait_running()
         if self.profiler:
-            for name, daemon in cluster.daemons.items():
-                self.profiler.watch('%s-%s' % (self.name, name), daemon.process.pid)
+            for daemon in cluster.daemons:
+                self.profiler.watch('%s-%s' % (self.name, daemon.name), daemon.pid)
 
     def stop(self):
         self.kill_clients()
-        self.cluster.stop()
+        self.cluster.terminate()
+        self.cluster.close()
         super().stop()
 
     def importing(self, path):
-        return self._client(sys.executable, str(ROOT / 'neomigrate'), '-s', path,
-                            '-d', self.address, '-c', 'bench')
+        command = [sys.executable, str(self.root / 'neomigrate')]
+        # What others do not do is not measured; a checkout may be older than that.
+        known = subprocess.run([*command, '--help'], capture_output=True, text=True).stdout
+        return self._client(*command, '-s', path, '-d', self.address, '-c', 'bench',
+                            *(['--no-check'] if '--no-check' in known else []))
 
 
 class NEO2(NEO):
@@ -154,18 +195,28 @@ class NEO2(NEO):
     storages, replicas = 2, 1
 
 
+def of_checkout(root, kind):
+    """The same kind of peer, of another checkout."""
+    title = '%s of %s' % (kind.name, root.name)
+    return type(kind.__name__, (kind,), {'name': title, 'root': root})
+
+
 class ZEO(Peer):
     """A ZEO server with a FileStorage, which calls fsync for each transaction."""
 
     name = 'ZEO'
 
     def start(self):
-        port = free_port()
-        self.address = '127.0.0.1:%d' % port
+        self.port = Port()
+        self.address = str(self.port)
         self.run('server', sys.executable, '-m', 'ZEO.runzeo', '-a', self.address,
                  '-f', os.path.join(self.dir, 'Data.fs'),
                  '--pid-file', os.path.join(self.dir, 'zeo.pid'))
-        self.wait_for_port(port)
+        self.wait_for_port(self.port.number)
+
+    def stop(self):
+        super().stop()
+        self.port.close()
 
 
 PEERS = {'zeo': ZEO}

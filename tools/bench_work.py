@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, os.environ.get('NEO_BENCH_ROOT') or str(Path(__file__).resolve().parents[1]))
 
 import ZODB
 from persistent import Persistent

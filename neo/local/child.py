@@ -1,6 +1,6 @@
 """Run a command as a child that does not outlive its parent, however that ends.
 
-    python -m neo.local.child neostorage --cluster=test …
+    python -m neo.local.child neo.scripts.neostorage --cluster=test …
 
 Standard input is a pipe whose other end only the parent has: its end is the end of the parent.
 """
@@ -25,10 +25,10 @@ def _watch():
 
 
 def main():
-    command, *arguments = sys.argv[1:]
+    module, *arguments = sys.argv[1:]
     threading.Thread(target=_watch, daemon=True, name='parent').start()
-    sys.argv[0] = command
-    return import_module('neo.scripts.' + command).main(arguments)
+    sys.argv = [module.rpartition('.')[2], *arguments]
+    return import_module(module).main()
 
 
 if __name__ == '__main__':

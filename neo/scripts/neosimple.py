@@ -1,4 +1,5 @@
 """The command neosimple: a whole cluster on this machine, in the foreground."""
+import argparse
 import ctypes
 import os
 import signal
@@ -9,10 +10,13 @@ import time
 from contextlib import ExitStack
 
 from .. import __version__
-from ..cluster.addresses import readable
+from ..local import commands
+from ..local.cluster import LocalCluster
+from ..local.keeper import Keeper
+from ..local.ports import Port, preferred
+from ..local.process import ClusterError
 from ..protocol import limits
-from ..local.cluster import ClusterError, LocalCluster
-from .options import Parser, cluster_name, integer
+from .options import ADMIN_PORT, MASTER_PORT, Parser, cluster_name, integer
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 PR_SET_PDEATHSIG = 1
@@ -41,7 +45,7 @@ def parser():
     result.add_argument('--replicas', type=number(0, limits.MAX_REPLICAS), metavar='N',
                         help='extra copies (default: 1, or 0 with one storage)')
     result.add_argument('--masters', type=number(1, 100), default=1, metavar='N',
-                        help='how many masters (default: 1)')
+                        help=argparse.SUPPRESS)         # there is one in this version
     result.add_argument('--partitions', type=number(1, limits.MAX_PARTITIONS), default=12,
                         metavar='N', help='rows of the table (default: 12)')
     result.add_argument('--cluster', type=cluster_name, default='test', metavar='NAME',
@@ -49,9 +53,11 @@ def parser():
     result.add_argument('--dir', metavar='DIR', help='where databases and logs are kept (default:'
                         ' a folder that is removed at the end)')
     result.add_argument('--port', type=number(1, 65535), metavar='N',
-                        help='of the master (default: any free one)')
+                        help='of the master (default: %d if it is free, or any; with COMMAND any)'
+                        % MASTER_PORT)
     result.add_argument('--admin-port', type=number(1, 65535), metavar='N',
-                        help='of the admin (default: any free one)')
+                        help='of the admin (default: %d if it is free, or any; with COMMAND any)'
+                        % ADMIN_PORT)
     result.add_argument('--self-test', action='store_true',
                         help='commit an object and read it back before saying that it runs')
     result.add_argument('--version', action='version', version='%(prog)s ' + __version__)
@@ -102,23 +108,35 @@ def self_test(cluster):
 
 
 def describe(cluster, options):
-    command = os.path.join(os.path.dirname(sys.argv[0]), 'neoctl') if os.path.basename(
-        sys.argv[0]) == 'neosimple' else './neoctl'
     print('The cluster %s is running: 1 master, %d storage%s with %d replica%s, 1 admin.' % (
         cluster.name, options.storages, 's' * (options.storages != 1), options.replicas,
         's' * (options.replicas != 1)))
+    print('It serves at %s, and its admin at %s.' % (
+        at(cluster.port, options.port, MASTER_PORT),
+        at(cluster.admin_port, options.admin_port, ADMIN_PORT)))
     print('Databases and logs are in %s%s.' % (
         cluster.directory, '' if options.dir else ', until it is stopped'))
-    print('  Python:   from neo.client.Storage import Storage')
-    print('            Storage(master_nodes=%r, name=%r)' % (cluster.masters, cluster.name))
-    print('  operator: %s -a %s print summary' % (command, readable(cluster.admin)))
+    print('To use it:')
+    print('    ' + commands.python(cluster.masters, cluster.name))
+    print('To look at it:')
+    print('    ' + commands.neoctl(cluster.admin_port, 'print', 'summary'))
     print('Ctrl-C stops it.', flush=True)
 
 
+def at(port, wanted, usual):
+    used = wanted is None and port.number != usual
+    return '%s%s' % (port, ' (%d is in use)' % usual if used else '')
+
+
 def watch(cluster):
-    while True:
+    keeper = Keeper(cluster, say)
+    while keeper.look():
         time.sleep(POLL)
-        cluster.check()
+    print('The cluster has been stopped.', flush=True)
+
+
+def say(line):
+    print('neosimple: %s' % line, file=sys.stderr, flush=True)
 
 
 def run_command(cluster, command):
@@ -129,9 +147,9 @@ def run_command(cluster, command):
         # It must not go on if this process is killed.
         preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM))
     try:
-        while process.poll() is None:
+        keeper = Keeper(cluster, say)
+        while process.poll() is None and keeper.look():
             time.sleep(POLL)
-            cluster.check()
     finally:
         if process.poll() is None:
             end(process)
@@ -163,6 +181,20 @@ def interrupt(number, frame):
     raise Interrupted(number)
 
 
+def make(options, directory):
+    """The cluster, at the ports that were asked for.  Otherwise those that all look for, if they
+    are free, or any ones; a COMMAND is told."""
+    host = '127.0.0.1'
+
+    def port(given, usual):
+        if given is not None:
+            return Port(host, given)
+        return Port(host) if options.command else preferred(host, usual)
+    return LocalCluster(
+        directory, options.storages, options.replicas, options.partitions, options.cluster, host,
+        port(options.port, MASTER_PORT), port(options.admin_port, ADMIN_PORT))
+
+
 def main(arguments=None):
     options = parse(arguments)
     for number in SIGNALS:
@@ -171,16 +203,17 @@ def main(arguments=None):
         try:
             directory = options.dir or stack.enter_context(
                 tempfile.TemporaryDirectory(prefix='neo-'))
-            cluster = LocalCluster(
-                directory, options.storages, options.replicas, options.partitions,
-                options.cluster, port=options.port, admin_port=options.admin_port)
+            cluster = make(options, directory)
             stack.callback(stop, cluster)
             return run(options, cluster)
         except Interrupted as e:
             # With a command, its end was not the one that was wanted.
             return 128 + e.number if options.command else 0
-        except (ClusterError, OSError) as e:
-            print('neosimple: %s' % e, file=sys.stderr)
+        except ClusterError as e:
+            say(e)
+            return 1
+        except OSError as e:
+            say('%s: %s' % (e.filename, e.strerror) if e.filename else e)
             return 1
         finally:
             for number in SIGNALS:
@@ -191,7 +224,9 @@ def stop(cluster):
     try:
         cluster.stop()
     except ClusterError as e:
-        print('neosimple: %s' % e, file=sys.stderr)
+        say(e)
+    finally:
+        cluster.close()
 
 
 if __name__ == '__main__':

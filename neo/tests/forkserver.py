@@ -94,8 +94,7 @@ class ForkServer:
 
     def start(self, module, arguments, directory, output):
         """The id of a process that runs `module.main()`."""
-        return self._ask(module=module, arguments=[str(argument) for argument in arguments],
-                         directory=str(directory), output=str(output))
+        return self._ask(module=module, arguments=arguments, directory=directory, output=output)
 
     def reap(self, pid):
         """The exit status of a process that has ended; negative: the signal that ended it."""
@@ -105,6 +104,16 @@ class ForkServer:
         self._answers.close()
         self._connection.close()
         self._process.wait(10)
+
+
+class Fork:
+    """As neo.local.process.Child, in a small part of the time."""
+
+    def __init__(self, module, arguments, directory, output):
+        self.pid = server().start(module, arguments, directory, output)
+
+    def reap(self):
+        return server().reap(self.pid)
 
 
 _server = None

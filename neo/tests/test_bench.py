@@ -23,6 +23,24 @@ def test_a_short_round():
         assert all(value > 0 for figures in peers.values() for value in figures.values())
 
 
+def test_against_another_checkout():
+    """This one again, by another way."""
+    done = subprocess.run(
+        [sys.executable, BENCH, '--quick', '--against', BENCH.parents[1], '--json', '--peers', '--',
+         'replicas'], stdout=subprocess.PIPE, timeout=120)
+    assert done.returncode == 0
+    name = BENCH.parents[1].name
+    assert set(json.loads(done.stdout)['replicas']) == {
+        'NEO', 'NEO, 2 copies', 'NEO of ' + name, 'NEO, 2 copies of ' + name}
+
+
+def test_no_checkout(tmp_path):
+    done = subprocess.run([sys.executable, BENCH, '--against', tmp_path], stderr=subprocess.PIPE,
+                          timeout=60)
+    assert done.returncode == 2
+    assert b'there is no NEO in' in done.stderr
+
+
 def test_unknown_workload():
     done = subprocess.run([sys.executable, BENCH, 'nothing'], stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 2

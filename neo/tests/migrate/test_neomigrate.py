@@ -163,13 +163,13 @@ def test_killed_and_resumed(files, cluster):
     assert past(open_storage(cluster)) == past_of_file(source)
 
 
-@pytest.mark.parametrize('daemon', ['storage1', 'master'])
-def test_cluster_killed_meanwhile(files, cluster, daemon):
+@pytest.mark.parametrize('name', ['storage1', 'master'])
+def test_cluster_killed_meanwhile(files, cluster, name):
     """It waits for the cluster, and goes on."""
     source = files / 'many.fs'
     process = command(*into(cluster, source))
     wait_for_progress(cluster, process)
-    cluster.restart(daemon)
+    cluster.restart(*[daemon for daemon in cluster.daemons if daemon.name == name])
     status, output, errors = ended(process)
     assert status == 0, errors
     assert past(open_storage(cluster)) == past_of_file(source)

@@ -156,7 +156,7 @@ def test_a_corrupted_database(damage):
     with Cluster() as cluster:
         for _ in range(20):
             check_it_goes_on(cluster)
-        assert set(cluster.stop().values()) == {0}
+        assert set(cluster.terminate().values()) == {0}
         database = cluster.databases[0]
         whole = database.read_bytes()
         spoilt = {

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from neo.local.cluster import LocalCluster, free_port
+from neo.local.cluster import LocalCluster
+from neo.local.ports import Port
+
+from ..daemons import wait_for
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT = 60
@@ -36,6 +39,19 @@ def run(tmp_path):
                               text=True, timeout=TIMEOUT, env=environment(),
                               stdin=subprocess.DEVNULL)
     return run
+
+
+@pytest.fixture
+def free():
+    """Addresses where nobody listens."""
+    ports = []
+
+    def free():
+        ports.append(Port())
+        return str(ports[-1])
+    yield free
+    for port in ports:
+        port.close()
 
 
 @contextmanager
@@ -117,9 +133,8 @@ def test_databases_that_are_not_ours(run, tmp_path):
     assert 'no folder' in line
 
 
-def test_a_database_in_use(run, tmp_path):
-    master = '127.0.0.1:%d' % free_port()
-    storage = ['-m', master, '-d', 'a.sqlite']
+def test_a_database_in_use(run, tmp_path, free):
+    storage = ['-m', free(), '-d', 'a.sqlite']
     with running(tmp_path, 'neostorage', '-c', 'one', *storage):
         line = one_line(run('neostorage', '-c', 'one', *storage), 'neostorage')
         assert 'is used by another process' in line
@@ -141,17 +156,16 @@ def test_reset(run, tmp_path):
 # -- how they end -----------------------------------------------------------------------------
 @pytest.mark.parametrize('name', DAEMONS)
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_signals_stop_cleanly(tmp_path, name, number):
-    with running(tmp_path, name, '-c', 'test', '-b', '127.0.0.1:%d' % free_port(),
-                 '-m', '127.0.0.1:%d' % free_port()) as process:
+def test_signals_stop_cleanly(tmp_path, name, number, free):
+    with running(tmp_path, name, '-c', 'test', '-b', free(), '-m', free()) as process:
         assert process.first_line
         process.send_signal(number)
         assert process.wait(TIMEOUT) == 0
 
 
-def test_a_log_file_leaves_stderr_alone(tmp_path):
+def test_a_log_file_leaves_stderr_alone(tmp_path, free):
     with subprocess.Popen(
-            command('neoadmin', '-c', 'test', '-b', '127.0.0.1:%d' % free_port(), '-l', 'a.log'),
+            command('neoadmin', '-c', 'test', '-b', free(), '-m', free(), '-l', 'a.log'),
             cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + TIMEOUT
         log = tmp_path / 'a.log'
@@ -173,7 +187,7 @@ def cluster(tmp_path):
 @pytest.fixture
 def ctl(run, cluster):
     def ctl(*arguments):
-        done = run('neoctl', '-a', '127.0.0.1:%d' % cluster.admin[1], *arguments)
+        done = run('neoctl', '-a', cluster.admin_port, *arguments)
         return done.stdout if done.returncode == 0 else one_line(done, 'neoctl')
     return ctl
 
@@ -195,32 +209,27 @@ def test_neoctl(cluster, ctl):
     assert ctl('set', 'cluster', 'VERIFYING').startswith('neoctl: the state of the cluster')
     assert 'stopping' in ctl('stop')
     # All are told to leave; the master does last.
-    for daemon in cluster.daemons.values():
+    for daemon in cluster.daemons:
         assert daemon.wait(TIMEOUT) == 0, daemon.tail()
 
 
 def test_a_lost_storage_is_named_and_awaited(cluster, ctl):
-    cluster.kill('storage2')
-    deadline = time.monotonic() + TIMEOUT
-    while not re.fullmatch(r'RECOVERING, waiting for S\d', cluster.why_not_running() or ''):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    cluster.kill(cluster.storages[1])
+    wait_for(lambda: re.fullmatch(r'RECOVERING, waiting for S\d', cluster.why_not_running() or ''),
+             'it waits')
     assert ctl('print', 'cluster') == 'RECOVERING\n'
     assert 'DOWN' in ctl('print', 'node')
-    cluster.start('storage2')
+    cluster.start()
     cluster.wait_running()
 
 
 def test_a_lost_master_is_named_and_awaited(cluster, ctl):
-    cluster.kill('master')
-    deadline = time.monotonic() + TIMEOUT
-    while cluster.describe().primary is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    cluster.kill(cluster.master)
+    wait_for(lambda: cluster.describe().primary is None, 'the admin knows')
     for arguments in ('print', 'cluster'), ('print', 'node'), ('start',):
         assert ctl(*arguments).startswith(
             'neoctl: no primary master at %s: ' % cluster.masters)
-    cluster.start('master')
+    cluster.start()
     cluster.wait_running()
 
 
@@ -228,7 +237,7 @@ def test_all_killed_and_started_again(cluster):
     cluster.restart()
     cluster.wait_running()
     cluster.stop()
-    assert not any(daemon.alive for daemon in cluster.daemons.values())
+    assert not any(daemon.runs for daemon in cluster.daemons)
     cluster.start()
     cluster.wait_running()
 
@@ -237,23 +246,21 @@ def test_a_new_cluster_waits_for_the_operator(tmp_path, run):
     cluster = LocalCluster(tmp_path / 'cluster', storages=1, autostart=False)
     try:
         cluster.start()
-        deadline = time.monotonic() + TIMEOUT
-        while '`neoctl start`' not in (cluster.why_not_running() or ''):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        address = '127.0.0.1:%d' % cluster.admin[1]
+        cluster.admin.wait_up()
+        wait_for(lambda: '`neoctl start`' in (cluster.why_not_running() or ''), 'it waits')
+        address = cluster.admin_port
         line = one_line(run('neoctl', '-a', address, 'print', 'pt'), 'neoctl')
         assert 'no partition table yet' in line and 'RECOVERING' in line
         done = run('neoctl', '-a', address, 'start')
         assert (done.returncode, done.stderr) == (0, '')
         assert cluster.why_not_running() is None
     finally:
-        cluster.kill()
+        cluster.close()
 
 
 def test_a_database_of_another_cluster(cluster, run):
     cluster.stop()
-    database = cluster.database('storage1')
+    database = cluster.databases[0]
     before = database.read_bytes()
     line = one_line(run('neostorage', '-c', 'two', '-d', database), 'neostorage')
     assert 'test' in line and 'two' in line
@@ -269,8 +276,8 @@ def test_a_storage_of_another_cluster_leaves(cluster, run):
 
 @pytest.mark.parametrize('garbage', [b'GET / HTTP/1.0\r\n\r\n', bytes(100), b'NEO\x8a\0\1\0\1\xff'])
 def test_garbage_closes_its_connection_only(cluster, garbage):
-    for host, port in cluster.master, cluster.admin:
-        with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
+    for port in cluster.port, cluster.admin_port:
+        with socket.create_connection((port.host, port.number), timeout=TIMEOUT) as connection:
             connection.sendall(garbage + bytes(8))
             while connection.recv(4096):
                 pass

@@ -239,7 +239,7 @@ def test_neoctl_stop_under_load(cluster):
 def test_a_stop_under_load(cluster):
     clients = Bank(cluster, 8)
     clients.wait_transfers(20)
-    assert set(cluster.stop().values()) == {0}
+    assert set(cluster.terminate().values()) == {0}
     cluster.start()
     clients.wait_everybody()
     check_end(cluster, clients)

@@ -21,6 +21,7 @@ from ZODB.POSException import (ConflictError, POSError, POSKeyError, ReadConflic
 from ZODB.utils import load_current, p64, u64, z64
 
 from ...client.exception import NEOStorageError
+from ...local.ports import Port
 from ..daemons import Cluster, wait_for
 from ..forkserver import ROOT
 
@@ -474,12 +475,13 @@ def test_the_wrong_cluster_name(cluster):
 def test_the_wrong_port(cluster):
     """The one of a storage, and one where nobody is."""
     cluster.client().sync()
-    port = cluster._port()
-    for address in port.address, cluster.storages[0].address:
+    free = Port()
+    for address in str(free), cluster.storages[0].address:
         with soon(20), pytest.raises((NEOStorageError, TransientError)) as caught:
             storage = cluster.client(master_nodes=address, wait_timeout=1)
             storage.new_oid()
         assert '\n' not in str(caught.value)
+    free.close()
     commit(cluster.client(), (z64, z64, b'data'))
 
 
