@@ -35,11 +35,13 @@ class Master(Node):
 
     kind = NodeKind.MASTER
 
-    def __init__(self, rnd, cluster, address, partitions=100, replicas=0, autostart=None, name=''):
+    def __init__(self, rnd, cluster, address, partitions=100, replicas=0, autostart=None, name='',
+                 amounts=limits.AMOUNTS):
         super().__init__(rnd)
         self.id = node_id(NodeKind.MASTER, 1)
         self.cluster, self.address, self.name = cluster, address, name
         self.partitions, self.replicas, self.autostart = partitions, replicas, autostart
+        self.amounts = amounts
         self.phase = ClusterState.RECOVERING
         self.reason = ''
         self.term = 0
@@ -258,7 +260,7 @@ class Master(Node):
         """Every storage is ready: serve."""
         self.certain = True
         self.transactions = Transactions(self.term, last_tid)
-        self.oids = Oids(next_oid)
+        self.oids = Oids(next_oid, self.amounts.oids_reserved)
         self.set_phase(ClusterState.RUNNING)
         for peer in self.peers_of(NodeKind.STORAGE, NodeKind.ADMIN):
             # A storage that has not promised this term takes no part, or is told later.

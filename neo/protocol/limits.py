@@ -2,6 +2,8 @@
 
 Sizes are bytes and times are seconds, unless the name says otherwise.
 """
+from typing import NamedTuple
+
 KiB = 1 << 10
 MiB = 1 << 20
 
@@ -118,3 +120,21 @@ FREE_SPACE_INTERVAL = 1.0
 CURRENT_TIDS = 100_000
 # Rows of other partitions that one call of the engine steps over, at most (about 6 ms).
 SCAN_ROWS = 10_000
+
+
+class Amounts(NamedTuple):
+    """How much is done, kept or taken at once, of what is above.  A node is given its own: where
+    they are tiny, little work shows what else only much work would."""
+    store_batch: int = STORE_BATCH
+    store_batch_records: int = STORE_BATCH_RECORDS
+    store_window: int = STORE_WINDOW
+    pending_in_memory: int = PENDING_IN_MEMORY
+    current_tids: int = CURRENT_TIDS
+    chunk: int = CHUNK
+    chunk_rows: int = CHUNK_ROWS
+    ttids_ahead: int = TTIDS_AHEAD
+    oids_ahead: int = OIDS_AHEAD
+    oids_reserved: int = OIDS_RESERVED
+
+
+AMOUNTS = Amounts()

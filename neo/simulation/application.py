@@ -30,7 +30,7 @@ class Application:
         self.stopping = False           # threads begin nothing any more
         self._waiting = {}              # id of an operation -> (operation, generator)
         self._delivering = self._welcomed = False
-        self._slow = rnd.choice([.0001, .001, .02])     # threads don't run at once
+        self.slow = rnd.choice([.0001, .001, .02])      # threads don't run at once
         process.after_step = self.after_step
 
     def spawn(self, generator):
@@ -72,7 +72,7 @@ class Application:
             operation = completed.pop(0)
             waiting = self._waiting.pop(id(operation), None)
             if waiting is not None:
-                self.world.scheduler.after(self.rnd.random() * self._slow, self._wake,
+                self.world.scheduler.after(self.rnd.random() * self.slow, self._wake,
                                            waiting[1], operation)
         if not self._welcomed and self.client.history is not None:
             # What it reads from now on it must be told of.
@@ -80,7 +80,7 @@ class Application:
             self.history.hears(self.label, self.client.last_tid, None)
         if self.client.invalidations and not self._delivering:
             self._delivering = True
-            self.world.scheduler.after(self.rnd.random() * self._slow,
+            self.world.scheduler.after(self.rnd.random() * self.slow,
                                        self.process.call, self._deliver)
 
     def _deliver(self):
@@ -225,6 +225,7 @@ class Work:
             if not conflicts:
                 return
             for oid, base, serial, is_check in conflicts:
+                self.history.conflicts.append((self.attempt, oid, base, serial))
                 if is_check or self.resolve is None:
                     raise GaveUp
                 yield from self._resolve(oid, base, serial)

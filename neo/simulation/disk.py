@@ -40,6 +40,10 @@ class Disk:
         self.engine = DiskEngine()
         self.engine.disk = self
 
+    def unfinished(self):
+        """What is there of transactions that have not ended."""
+        return self.engine.unfinished() + sorted(self.engine._pended)
+
     def opened(self):
         self.engine = self.engine.reopened()
         return self.engine

@@ -39,6 +39,7 @@ class History:
         self.heard = {}             # client label -> [(tid, oids or None)] as delivered to ZODB;
                                     # None: everything may have changed
         self.syncs = []             # (client, when it was asked, last tid)
+        self.conflicts = []         # (attempt, oid, base, serial that is current instead)
         self.oids = {}              # oid -> client it was given to
         self.problems = []          # what was wrong at once
 

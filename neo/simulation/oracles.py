@@ -87,6 +87,9 @@ def ordered(history, past):
     """Tids grow, and each client hears of each transaction, with all objects of others."""
     tids = sorted(past.transactions)
     for client, heard in history.heard.items():
+        for tid, oids in heard:
+            if oids is not None and tid not in past.transactions:
+                yield '%s has heard of %d, which is not there' % (client, tid)
         for known in _pieces(heard):
             first, last = next(iter(known)), max(known)
             for tid in tids[bisect_right(tids, first):bisect_right(tids, last)]:
@@ -145,6 +148,23 @@ def no_lost_update(history, past):
                     attempt, oid, base, tid, before)
 
 
+def conflicts_are_true(history, past):
+    """Who was told of a conflict was told which revision had been committed since the one that it
+    was made from."""
+    for attempt, oid, base, serial in history.conflicts:
+        if serial <= base or serial not in past.revisions.get(oid, ()):
+            yield '%s was told that object %d is of %d now, not of %d: there is %s' % (
+                attempt, oid, serial, base, past.revisions.get(oid))
+
+
+def syncs_are_true(history, past):
+    """A sync names something that has been committed."""
+    for client, when, tid in history.syncs:
+        if tid and tid not in past.transactions:
+            yield '%s was told, when it asked at %.6f, that %d is the last one' % (
+                client, when, tid)
+
+
 def equal_replicas(history, past):
     return past.different
 
@@ -172,7 +192,7 @@ def sound(history, past, workloads):
 
 
 ORACLES = (durable, atomic, no_zombies, snapshot, ordered, in_real_time, no_lost_update,
-           equal_replicas)
+           conflicts_are_true, syncs_are_true, equal_replicas)
 
 
 def judge(history, past, workloads):

@@ -3,6 +3,8 @@
     boot        without faults, or with them from the beginning
     disturb     workloads run while things go wrong: nothing false may ever be said
     heal        no faults any more: within bounded time every client commits again
+    calm        nothing fails any more, and nothing takes long; where a seed has no faults, it is
+                calm from the beginning
     stop        transactions end; nothing is locked, nothing is left unfinished
     judge       what clients were told against what the disks hold
     restart     of everything at once: every object is still read as it should be
@@ -10,17 +12,25 @@
 from collections import Counter
 from random import Random
 
-from ..client.exception import NEOStorageError, NoObject, NoRevision
+from ..protocol.limits import PING_INTERVAL
 from . import oracles
-from .application import GaveUp, Work, load
+from .application import load
+from .calm import Calm
+from .choices import choose_cluster
 from .faults import Faults
 from .simulation import Simulation
-from .workloads import WORKLOADS
+from .workers import Workers
 
-# Virtual seconds.  Peers that were cut off are given up after 20 + 5, silent clients after 30.
-PATIENCE = 150
+# Virtual seconds.  Nothing may last until silent clients are dropped (LOCK_PATIENCE): that is not
+# what may end anything.
+BOOT = 150                      # with faults, which last as long as they like
+HEAL = 20                       # a dead peer is noticed within 5, and back-offs end within 2
+CALM = 3
+STOP = 10
 SETTLE = 5                      # lazy commits, and clients that close
+NOTICE = 1.2 * PING_INTERVAL    # connections to who died silently are found to be broken
 EVENTS = 12_000                 # as many of a busy cluster are as good as more
+CALM_EVENTS = 3_000
 
 
 class Result:
@@ -50,94 +60,25 @@ class Run:
     def __init__(self, seed, show=None, seconds=None, faults=True, **overrides):
         self.seed = seed
         rnd = self.rnd = Random('run %s' % seed)
-        options = self._options(rnd) | overrides
+        options = choose_cluster(rnd) | overrides
         self.seconds = seconds or rnd.choice([5, 10, 20])
         self.early = rnd.random() < .2          # faults from the beginning
-        self.threads = rnd.randint(1, 3)
-        self.think = rnd.choice([.01, .1, .3])  # seconds between transactions, on average
-        self.clumsy = rnd.choice([1, 1, .95])   # patience of transactions
         self.sim = sim = Simulation(seed, show=show, **options)
         sim.world.trace.note('%s %s' % (options, self.seconds))
         sim.world.restart_after_exit = 1.0
         sim.world.network.mean_delay = rnd.choice([.0002, .001, .005])
-        sim.on_application = self._give_threads
-        self.workloads = [kind(Random(rnd.random())) for kind in rnd.sample(
-            WORKLOADS, rnd.randint(1, len(WORKLOADS)))]
-        self.waiting_for_setup = list(self.workloads)
-        self.ready_tid = 0
+        faults = faults and rnd.random() < .9
         self.faults = Faults(sim.world, Random('faults %s' % seed)) if faults else None
-        self.stopping = False
+        self.calm = Calm(sim.world)
+        self.workers = Workers(sim, self.calm, rnd)
+        sim.on_application = self.workers.give
 
-    @staticmethod
-    def _options(rnd):
-        storages = rnd.randint(1, 3)
-        return {'storages': storages, 'replicas': rnd.randint(0, min(1, storages - 1)),
-                'partitions': rnd.randint(1, 12), 'clients': rnd.randint(1, 4)}
-
-    # -- threads of the clients ---------------------------------------------------------------
-    def _give_threads(self, application):
-        application.spawn(self._setup(application))
-        for _ in range(self.threads):
-            application.spawn(self._worker(application, Random(self.rnd.random())))
-
-    def _setup(self, application):
-        """The first client makes the objects of all workloads; another goes on if it dies."""
-        if application.process.name != 'C1':
-            return
-        while self.waiting_for_setup:
-            yield .01
-            workload = self.waiting_for_setup[0]
-            done = yield from self._attempt(application, self._prepare(workload, application))
-            if done:
-                self.waiting_for_setup.pop(0)
-
-    def _prepare(self, workload, application):
-        yield application.client.when_ready()
-        work = Work(application, workload.kind + ' setup')
-        yield from workload.setup(work)
-        self.ready_tid = yield from work.commit()
-
-    def _worker(self, application, rnd):
-        while not self.stopping:
-            yield rnd.expovariate(1 / self.think)
-            if self.waiting_for_setup or application.client.last_tid < self.ready_tid:
-                yield .1            # the objects are not there yet, or not seen by this client
-            elif not self.stopping:
-                yield from self._attempt(application, self._transact(application, rnd))
-
-    def _transact(self, application, rnd):
-        if rnd.random() < .1:
-            asked = self.sim.world.now
-            last_tid = yield application.client.sync()
-            self.sim.history.syncs.append((application.label, asked, last_tid))
-        workload = rnd.choice(self.workloads)
-        work = Work(application, workload.kind, workload.resolve, self.clumsy)
-        yield from workload.transact(work, rnd)
-
-    def _attempt(self, application, generator):
-        """Run one transaction; gives whether it was committed."""
-        application.busy += 1
-        try:
-            yield from generator
-            return True
-        except GaveUp:
-            pass
-        except (NoObject, NoRevision) as error:
-            # Workloads read only what is there.
-            self.sim.world.violation('%s: %r' % (application.label, error))
-        except NEOStorageError as error:
-            self.sim.world.trace.note('%s: %r' % (application.label, error))
-            yield .05
-        finally:
-            application.busy -= 1
-        return False
-
-    # -- the phases -----------------------------------------------------------------------------
     def __call__(self):
         try:
             self._boot()
             self._disturb()
             self._heal()
+            self._be_calm()
             self._stop()
             self._judge()
             self._restart()
@@ -146,34 +87,47 @@ class Run:
         return Result(self)
 
     def _require(self, condition, seconds, what):
-        sim = self.sim
-        if not sim.world.violations and not sim.run_for(
-                seconds, lambda: bool(sim.world.violations) or condition()):
-            sim.world.violation('not within %s s: %s' % (seconds, what()))
-        if sim.world.violations:
+        world = self.sim.world
+        if not world.violations and not world.run_for(
+                seconds, lambda: bool(world.violations) or condition()):
+            world.violation('not within %s s: %s' % (seconds, what()))
+        self._check()
+
+    def _pass(self, seconds, events=float('inf')):
+        """Let time go by, and not more than so many events."""
+        world = self.sim.world
+        limit = world.scheduler.count + events
+        world.run_for(seconds, lambda: bool(world.violations) or world.scheduler.count > limit)
+
+    def _check(self, complaints=()):
+        for complaint in complaints:
+            self.sim.world.violation(complaint)
+        if self.sim.world.violations:
             raise Failed
 
+    # -- the phases -----------------------------------------------------------------------------
     def _boot(self):
         sim = self.sim
-        if self.early and self.faults:
+        early = self.early and self.faults
+        if early:
             self.faults.begin()
         for name in sim.world.machines:
             sim.world.start(name)
-            if not self.early:
+            if not early:
                 sim.run_for(.05)
-        if not self.early:
-            self._require(lambda: not self.waiting_for_setup, PATIENCE,
+        if not early:
+            self._require(lambda: not self.workers.waiting_for_setup, BOOT,
                           lambda: 'the first objects are made')
 
     def _disturb(self):
-        sim = self.sim
-        if self.faults and not self.early:
+        if self.faults is None:
+            self.calm.begin()
+        elif not self.early:
             self.faults.begin()
-        limit = sim.world.scheduler.count + EVENTS
-        sim.run_for(self.seconds, lambda: (
-            bool(sim.world.violations) or sim.world.scheduler.count > limit))
-        if self.faults:
+        self._pass(self.seconds, EVENTS)
+        if self.faults is not None:
             self.faults.end()
+        self._check()
 
     def _heal(self):
         """Everybody commits again."""
@@ -184,31 +138,42 @@ class Run:
         def done():
             # A commit from before may be told only now: the cluster must run as well.
             master = sim.world.node('M1')
-            return not self.waiting_for_setup and all(
+            return not self.workers.waiting_for_setup and all(
                 commits[a.label] > before[a.label] for a in sim.applications.values()
             ) and master is not None and master.transactions is not None
-        self._require(done, PATIENCE, lambda: 'a commit of everybody after all faults: %s' % (
+        self._require(done, HEAL, lambda: 'a commit of everybody after all faults: %s' % (
             commits - before))
+
+    def _be_calm(self):
+        """After a while, in which it shows what is broken, nothing fails any more."""
+        workers = self.workers
+        if self.faults is not None:
+            think, workers.think = workers.think, 1.0
+            self._pass(NOTICE)
+            workers.think = think
+            self.calm.begin()
+        self._pass(CALM, CALM_EVENTS)
+        self._check()
 
     def _stop(self):
         """What is under way ends, and leaves nothing behind."""
-        sim = self.sim
-        self.stopping = True
-        self._require(lambda: not any(a.threads for a in sim.applications.values()), PATIENCE,
-                      lambda: 'threads end: %s' % [
-                          (a.label, a.waiting()) for a in sim.applications.values()])
+        sim, workers = self.sim, self.workers
+        workers.stopping = True
+        self._require(lambda: not workers.working, STOP, lambda: 'threads end: %s' % [
+            (a.label, a.waiting()) for a in sim.applications.values()])
         self._require(lambda: not self._left(), SETTLE, lambda: '; '.join(self._left()))
+        self._check(self.calm.complaints(workers.way()))
 
     def _left(self):
         """What should not be there when nobody does anything."""
         left = []
-        for name in self.sim.world.machines:
+        for name, machine in self.sim.world.machines.items():
             node = self.sim.world.node(name)
             if name[0] == 'S':
-                there = (node.engine.unfinished(), node.transactions.by_ttid,
-                         node.transactions.locks.held, node.parked)
+                there = (machine.disk.unfinished(), node.transactions.by_ttid,
+                         node.transactions.locks.held, node.transactions.in_memory, node.parked)
             elif name[0] == 'C':
-                there = node.unfinished, node.transactions, node.outcomes
+                there = node.unfinished, node.transactions, node.outcomes, node.imports
             elif node.transactions is None:
                 there = node.reason,
             else:
@@ -218,12 +183,8 @@ class Run:
         return left
 
     def _judge(self):
-        sim = self.sim
-        self.past = sim.past()
-        for complaint in oracles.judge(sim.history, self.past, self.workloads):
-            sim.world.violation(complaint)
-        if sim.world.violations:
-            raise Failed
+        self.past = self.sim.past()
+        self._check(oracles.judge(self.sim.history, self.past, self.workers.workloads))
 
     def _restart(self):
         """Kill all at once; a new client reads every object, and it is what was judged."""
@@ -234,7 +195,7 @@ class Run:
         sample = sorted(self.past.revisions)
         sample = sample if len(sample) <= 40 else self.rnd.sample(sample, 40)
         reading = sim.do('C1', self._read_all(sim.applications['C1'], sample))
-        self._require(lambda: reading.done, PATIENCE, lambda: 'all is read after a restart')
+        self._require(lambda: reading.done, HEAL, lambda: 'all is read after a restart')
         if reading.error:
             sim.world.violation('after a restart: %r' % reading.error)
         again = sim.past()

@@ -3,6 +3,7 @@ from random import Random
 
 from ..client.core.client import Client
 from ..master.node import Master
+from ..protocol.limits import AMOUNTS
 from ..protocol.types import ClusterState
 from ..storage.node import Storage
 from . import oracles
@@ -45,9 +46,10 @@ class Simulation:
     'master', 'storage' and 'client'."""
 
     def __init__(self, seed=0, storages=1, replicas=0, partitions=1, clients=1, show=None,
-                 nodes=()):
+                 nodes=(), amounts=AMOUNTS):
         self.seed = seed
         self.nodes = {'master': Master, 'storage': Storage, 'client': Client} | dict(nodes)
+        self.amounts = amounts
         self.partitions, self.replicas, self.storages = partitions, replicas, storages
         self.world = World(seed, show)
         self.history = History()
@@ -70,14 +72,15 @@ class Simulation:
 
     def _master(self, machine, rnd):
         return self.nodes['master'](rnd, CLUSTER, machine.address, self.partitions, self.replicas,
-                                    self.storages, machine.name)
+                                    self.storages, machine.name, self.amounts)
 
     def _storage(self, machine, rnd):
         return self.nodes['storage'](rnd, machine.disk.opened(), CLUSTER, self.masters,
-                                     machine.address, machine.name)
+                                     machine.address, machine.name, self.amounts)
 
     def _client(self, machine, rnd):
-        return self.nodes['client'](rnd, CLUSTER, self.masters, rnd.choice([2000, 20 << 20]))
+        return self.nodes['client'](rnd, CLUSTER, self.masters, rnd.choice([2000, 20 << 20]),
+                                    amounts=self.amounts)
 
     def _started(self, process):
         if process.name[0] == 'C':

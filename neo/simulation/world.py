@@ -28,7 +28,7 @@ class Machine:
         self.world = None
 
     def turn_delay(self):
-        return self.world.rnd.random() * .0002 * self.slowness
+        return self.world.rnd.random() * World.TURN * self.slowness
 
     def __repr__(self):
         return self.name
@@ -39,6 +39,8 @@ class World:
 
     `violations` collects what may never happen, whoever finds it.
     """
+
+    TURN = .0002                # seconds, at most, between an event and the turn for it
 
     def __init__(self, seed, show=None):
         self.seed = seed

@@ -22,9 +22,11 @@ class Storage(Node):
 
     kind = NodeKind.STORAGE
 
-    def __init__(self, rnd, engine, cluster, masters, address, name=''):
+    def __init__(self, rnd, engine, cluster, masters, address, name='',
+                 amounts=limits.AMOUNTS):
         super().__init__(rnd)
         self.engine = engine
+        self.amounts = amounts
         self.state = State(engine, cluster, self.identity)
         self.identity = self.state.identity
         self.cluster = cluster
@@ -39,7 +41,7 @@ class Storage(Node):
         self.partitions = self.state.partitions
         self.readable = frozenset()     # rows with a readable cell here
         self.space = Space(engine)
-        self.transactions = Transactions(engine)
+        self.transactions = Transactions(engine, amounts)
         self.clients = {}               # id -> Client: those announced
         self.last_announced = 0         # number of the last client announced in this term
         # Clients not announced yet: connection -> (Peer, Identify, request id).

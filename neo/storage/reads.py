@@ -1,6 +1,5 @@
 """What a storage lets clients read: never something of which others may not know yet."""
 from ..cluster.node import Refused, handles
-from ..protocol import limits
 from ..protocol.checksum import checksum
 from ..protocol.packets import ListRecords, ListTransactions, Load, Measure, ObjectHistory
 from ..protocol.types import ClusterState, ErrorCode, NodeKind
@@ -55,7 +54,7 @@ def object_history(node, peer, packet, request_id):
     if must_wait(node, peer, packet, request_id):
         return
     revisions = node.engine.history(packet.oid, packet.before,
-                                    min(packet.limit, limits.CHUNK_ROWS))
+                                    min(packet.limit, node.amounts.chunk_rows))
     if not revisions and node.engine.current(packet.oid) is None:
         raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % packet.oid)
     node.answer(peer, request_id, ObjectHistory.Answer(packet.oid, revisions))
@@ -77,8 +76,8 @@ def range_must_wait(node, peer, packet, request_id):
 def list_transactions(node, peer, packet, request_id):
     if not range_must_wait(node, peer, packet, request_id):
         node.answer(peer, request_id, ListTransactions.Answer(*node.engine.transactions(
-            packet.start, packet.stop, node.partitions, packet.rows, limits.CHUNK_ROWS,
-            limits.CHUNK)))
+            packet.start, packet.stop, node.partitions, packet.rows, node.amounts.chunk_rows,
+            node.amounts.chunk)))
 
 
 @handles(ListRecords, sender=CLIENT, phase=RUNNING)
@@ -86,7 +85,7 @@ def list_records(node, peer, packet, request_id):
     if not range_must_wait(node, peer, packet, request_id):
         node.answer(peer, request_id, ListRecords.Answer(*node.engine.records(
             packet.start, packet.after_oid, packet.stop, node.partitions, packet.rows,
-            limits.CHUNK_ROWS, limits.CHUNK)))
+            node.amounts.chunk_rows, node.amounts.chunk)))
 
 
 @handles(Measure, sender=CLIENT, phase=RUNNING)

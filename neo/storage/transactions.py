@@ -4,7 +4,7 @@ transaction").
 Plain state above the engine: no peers, no clock.  What has to be told to clients is collected in
 `conflicts`, `votes` and `in_the_way`, which the caller sends and empties.
 """
-from ..protocol import limits
+from ..protocol.limits import AMOUNTS
 from .current import CurrentTids
 from .locks import Locks
 
@@ -54,8 +54,9 @@ class Transaction:
 
 class Transactions:
 
-    def __init__(self, engine):
+    def __init__(self, engine, amounts=AMOUNTS):
         self.engine = engine
+        self.amounts = amounts
         self.conflicts = {}         # Transaction -> [(oid, current tid)]
         self.votes = []             # (Transaction, request id) to be answered
         self.in_the_way = []        # Transactions that have to give way
@@ -71,7 +72,7 @@ class Transactions:
         self.by_ttid = {}
         self.in_memory = 0          # bytes of records that are not in the engine
         self.locks = Locks()
-        self.current = CurrentTids(self.engine)
+        self.current = CurrentTids(self.engine, self.amounts.current_tids)
         self.locked = {}            # ttid -> lowest tid: others may not know of them yet
         self.settled = set()        # those among them that a former primary had left
 
@@ -96,7 +97,7 @@ class Transactions:
         for oid, serial in checks:
             txn.checks[oid] = serial
             self._take(txn, oid, True)
-        pended = txn.size > limits.PENDING_IN_MEMORY
+        pended = txn.size > self.amounts.pending_in_memory
         if pended:
             self._pend(txn)
         # What was stored may have resolved the conflicts that a vote waits for.
@@ -243,7 +244,7 @@ class Transactions:
             # Which objects are in it is not known here: it is in the way of every read.
             self.locked[ttid] = 0
             self.settled.add(ttid)
-        self.current = CurrentTids(self.engine)
+        self.current = CurrentTids(self.engine, self.amounts.current_tids)
 
     def unlock_settled(self, ttid):
         """Returns whether there was one."""

@@ -29,12 +29,13 @@ class Client(Node):
     handlers = handler_table(connections, pool, commit, finish, loads)
 
     def __init__(self, rnd, cluster, masters, cache_size=limits.CACHE_SIZE,
-                 wait_timeout=limits.WAIT_TIMEOUT):
+                 wait_timeout=limits.WAIT_TIMEOUT, amounts=limits.AMOUNTS):
         super().__init__(rnd)
         self.phase = ClusterState.RECOVERING
         self.cluster = cluster
         self.seek = seek.Seek(masters)
         self.wait_timeout = wait_timeout
+        self.amounts = amounts
         # what the primary has said
         self.id = self.cluster_id = self.history = None
         self.term = 0
@@ -50,8 +51,8 @@ class Client(Node):
         self.invalidations = deque()
         self.held = None                # of these, until own outcomes are known
         # transactions
-        self.ttids = pool.ttids()
-        self.oids = pool.oids()
+        self.ttids = pool.ttids(amounts.ttids_ahead)
+        self.oids = pool.oids(amounts.oids_ahead)
         self.transactions = {}          # ttid -> Transaction, until aborted or finished
         self.outcomes = {}              # ttid -> its Finishing, when the primary was lost in it
         self.asked_outcomes = set()

@@ -7,7 +7,6 @@ transaction takes one message per storage before *finish*.  The application reso
 from enum import IntEnum
 
 from ...cluster.node import handles
-from ...protocol import limits
 from ...protocol.packets import Conflict, GaveWay, GiveWay, Store, Vote
 from ...protocol.types import Metadata, NodeKind, ObjectSerial
 from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed, exception_for
@@ -56,7 +55,8 @@ class Part:
         self.conflicts = {}             # oid -> current serial, not resolved yet
 
     def add(self, client, record, check, size):
-        if self.size + size > limits.STORE_BATCH and self.size:
+        amounts = client.amounts
+        if self.size + size > amounts.store_batch and self.size:
             self.flush(client)
         if record is not None:
             self.records.append(record)
@@ -64,8 +64,8 @@ class Part:
         else:
             self.checks.append(check)
         self.size += size
-        if self.size >= limits.STORE_BATCH or (
-                len(self.records) + len(self.checks) >= limits.STORE_BATCH_RECORDS):
+        if self.size >= amounts.store_batch or (
+                len(self.records) + len(self.checks) >= amounts.store_batch_records):
             self.flush(client)
 
     def reach(self, client):
@@ -225,14 +225,15 @@ class Transaction:
         self.route(client, oid, None, ObjectSerial(oid, serial), RECORD_OVERHEAD)
         return self.waiting_for_window(client)
 
-    def window_is_full(self):
+    def window_is_full(self, client):
+        window = client.amounts.store_window
         for part in self.parts.values():
-            if part.unacked + part.size > limits.STORE_WINDOW:
+            if part.unacked + part.size > window:
                 return True
         return False
 
     def waiting_for_window(self, client, internal=False):
-        if self.size > limits.STORE_WINDOW and self.window_is_full():
+        if self.size > client.amounts.store_window and self.window_is_full(client):
             return self.wait(client, internal)
         return succeeded()
 
@@ -265,6 +266,8 @@ class Transaction:
         operation = self.wait(client, internal)
         for part in self.parts.values():
             part.vote(client)
+        # A vote that has waited for what was resolved may have been answered already.
+        self.end_vote(client)
         return operation
 
     def unresolved(self):
@@ -335,7 +338,7 @@ class Transaction:
         if part is not None and part.peer is None and self.error is None:
             if self.state == VOTING:
                 part.vote(client)
-            elif part.size >= limits.STORE_BATCH:
+            elif part.size >= client.amounts.store_batch:
                 part.flush(client)
 
     def storage_lost(self, client, storage, reason):
@@ -363,7 +366,8 @@ def stored(client, peer, answer, batch):
     part.unacked -= batch.size
     transaction = part.transaction
     operation = transaction.operation
-    if operation is not None and transaction.state == OPEN and not transaction.window_is_full():
+    if operation is not None and transaction.state == OPEN and (
+            not transaction.window_is_full(client)):
         client.succeed(operation, None)
 
 

@@ -66,12 +66,12 @@ class Pool:
         self.asked = False
 
 
-def ttids():
-    return Pool(TakeTtids, limits.TTIDS_AHEAD, limits.TTIDS_AHEAD * 16)
+def ttids(amount):
+    return Pool(TakeTtids, amount, amount * 16)
 
 
-def oids():
-    return Pool(TakeOids, limits.OIDS_AHEAD, limits.MAX_OIDS_AHEAD)
+def oids(amount):
+    return Pool(TakeOids, amount, limits.MAX_OIDS_AHEAD)
 
 
 class Take(Operation):

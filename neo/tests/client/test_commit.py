@@ -359,3 +359,21 @@ def test_an_imposed_tid():
     _, answer = c.master.hears(Finish, oids=(), imposed=((11, (1,)),))
     answer(Finish.Answer(txn.ttid, 11))
     assert finish.result == 11
+
+
+def test_a_vote_answered_before_it_is_asked_for_again_is_not_waited_for():
+    """What is resolved is so large that it is sent at once, and the vote that has waited for it is
+    answered while the application still works on the rest."""
+    c, txn, (storage,) = begun()
+    c.do('store', txn, record(1, 5))
+    first = c.do('vote', txn, METADATA)
+    _, answer_vote = storage.hears(Vote)
+    storage.says(Conflict(txn.ttid, 0, ((1, 8),)))
+    assert first.result == [(1, 5, 8, False)]
+    c.do('store', txn, record(1, 8, bytes(limits.STORE_BATCH)))
+    _, answer = storage.hears(Store)
+    answer(Store.Answer(txn.ttid))
+    answer_vote(Vote.Answer(txn.ttid, 0))
+    assert c.do('vote', txn, METADATA).result == []
+    c.do('finish', txn)
+    c.master.hears(Finish, ttid=txn.ttid)

@@ -1,0 +1,67 @@
+"""What is expected while nothing goes wrong: no error, and a known rate of commits."""
+from ..client.exception import RequestRefused, TransactionFailed
+
+# In ways of a message: a transaction of these workloads takes 10 to 40 of them, and up to 120 where
+# there are few of them and many contend.
+MEAN_TIME = 250
+# The others are conflicts that are not resolved, and imports that others have overtaken.
+COMMITTED = .2
+ENOUGH = 20                     # transactions, for the means to tell something
+
+
+class Calm:
+    """Told how each transaction of that time ends.  `way`: seconds, on average, from a node to the
+    next one, and to the thread that waits there."""
+
+    def __init__(self, world):
+        self.world = world
+        self.began = None           # virtual time; None: it is not calm
+        self._times = []
+        self._committed = 0
+        self._refused = {}          # client label -> when an import of it was refused last
+        self._followed = []         # (attempt, when it began, error) of those that followed it
+
+    def begin(self):
+        if self.began is None:
+            self.began = self.world.now
+
+    def _holds(self, began):
+        return self.began is not None and began >= self.began
+
+    def ended(self, began, committed):
+        if self._holds(began):
+            self._times.append(self.world.now - began)
+            self._committed += committed
+
+    def failed(self, attempt, began, error):
+        """`attempt` (None: what is no transaction) came to an error that is no conflict."""
+        if self._holds(began) and not self._excused(attempt, began, error):
+            self.world.violation('%s: %r, while nothing is wrong' % (attempt, error))
+
+    def _excused(self, attempt, began, error):
+        """An import is refused once others have been given higher tids; those of the same client
+        that followed it fail with it."""
+        if attempt is None or not attempt.imposed:
+            return False
+        if type(error) is RequestRefused and 'is not above' in str(error):
+            self._refused[attempt.client] = self.world.now
+            return True
+        if type(error) is TransactionFailed:
+            self._followed.append((attempt, began, error))      # who was first may be told later
+            return True
+        return False
+
+    def complaints(self, way):
+        for attempt, began, error in self._followed:
+            if self._refused.get(attempt.client, -1) < began:
+                yield '%s: %r, while nothing was wrong' % (attempt, error)
+        count = len(self._times)
+        if count < ENOUGH:
+            return
+        mean = sum(self._times) / count
+        if mean > MEAN_TIME * way:
+            yield ('while nothing was wrong, a transaction took %.4f s on average, which is %.0f'
+                   ' times the way of a message' % (mean, mean / way))
+        if self._committed < COMMITTED * count:
+            yield 'while nothing was wrong, only %d of %d transactions were committed' % (
+                self._committed, count)

@@ -1,0 +1,33 @@
+"""What a seed chooses of the cluster: its shape, and how much is done at once."""
+from ..protocol.limits import Amounts
+
+# In a small run, nothing is ever large: the amounts shrink, so that transactions are spilled, sent
+# in several batches, wait for a window, and answers come in chunks.
+SHRUNK = {
+    'store_batch': (1, 200, 2_000),
+    'store_batch_records': (1, 2, 5),
+    'pending_in_memory': (0, 200, 2_000),
+    'current_tids': (0, 1, 4),
+    'chunk': (1, 300, 3_000),
+    'chunk_rows': (1, 2, 7),
+    'ttids_ahead': (1, 2, 5),
+    'oids_ahead': (1, 2, 5),
+    'oids_reserved': (1, 3, 30),
+}
+
+
+def choose_cluster(rnd):
+    """Options of `Simulation`."""
+    storages = rnd.randint(1, 3)
+    return {'storages': storages, 'replicas': rnd.randint(0, min(1, storages - 1)),
+            'partitions': rnd.randint(1, 12), 'clients': rnd.randint(1, 4),
+            'amounts': choose_amounts(rnd)}
+
+
+def choose_amounts(rnd):
+    """All as they are for real, or some of them, or most."""
+    chance = rnd.choice([0, .3, .8])
+    amounts = Amounts(**{name: rnd.choice(values) for name, values in SHRUNK.items()
+                         if rnd.random() < chance})
+    # What waits for room in the window is not sent before a batch is full: it holds one at least.
+    return amounts._replace(store_window=amounts.store_batch * rnd.choice([1, 3, 30]))
