@@ -126,9 +126,10 @@ def add_commands(parser, parent):
     has the options that are accepted after a command as well."""
     commands = parser.add_subparsers(metavar='COMMAND', dest='command')
 
-    def add(to, name, make, help):
-        sub = to.add_parser(name, help=help, description=help, parents=[parent],
-                            allow_abbrev=False)
+    def add(to, name, make, help=None):
+        listed = {'help': help} if help else {}     # else it is known, and not shown
+        sub = to.add_parser(name, description=help, parents=[parent], allow_abbrev=False,
+                            **listed)
         sub.set_defaults(make=make)
         return sub
 
@@ -139,7 +140,7 @@ def add_commands(parser, parent):
     add(commands, 'start', _start, 'start a new cluster with the storages that are there')
     _add_print(group('print', 'print what the cluster is like'), add)
     _add_set(group('set', 'change the cluster'), add)
-    _add_later(commands, add)
+    _add_unavailable(commands, add)
     add(commands, 'stop', _stop, 'end what is in progress and stop all nodes')
 
 
@@ -161,24 +162,24 @@ def _add_print(what, add):
 def _add_set(what, add):
     sub = add(what, 'cluster', _set_cluster, 'the state: RUNNING or STOPPING')
     sub.add_argument('state', type=cluster_state, metavar='STATE')
-    sub = add(what, 'replicas', _later('set replicas'), 'how many extra copies there are')
-    sub.add_argument('replicas', type=number, metavar='N')
+    _add_later(what, add, 'replicas', 'set replicas').add_argument('replicas', type=number)
 
 
-def _add_later(commands, add):
-    sub = add(commands, 'add', _later('add'), 'let new storages take part')
-    sub.add_argument('nodes', nargs='+', type=node_or_all, metavar='all|NODE')
-    sub = add(commands, 'tweak', _later('tweak'), 'balance; listed nodes are about to be dropped')
-    sub.add_argument('-n', action='store_true', dest='dry_run', help='only show')
-    sub.add_argument('nodes', nargs='*', type=node, metavar='NODE')
-    for name, help in ('drop', 'forget a storage for good'), ('kill', 'end a node'):
-        add(commands, name, _later(name), help).add_argument('node', type=node, metavar='NODE')
-    sub = add(commands, 'check', _later('check'), 'compare replicas: [PARTITION]:[REFERENCE]…')
-    sub.add_argument('arguments', nargs='+', metavar='ARGUMENT',
-                     help='[PARTITION]:[REFERENCE]… [MIN_TID [MAX_TID]]', type=_check_argument)
-    sub = add(commands, 'truncate', _later('truncate'), 'forget all after a transaction')
-    sub.add_argument('tid', type=tid, metavar='TID')
-    add(commands, 'flush_log', _later('flush_log'), 'let nodes write what they log')
+def _add_unavailable(commands, add):
+    """What comes later is known, so that it is refused for what it is."""
+    _add_later(commands, add, 'add').add_argument('nodes', nargs='+', type=node_or_all)
+    sub = _add_later(commands, add, 'tweak')
+    sub.add_argument('-n', action='store_true', dest='dry_run')
+    sub.add_argument('nodes', nargs='*', type=node)
+    for name in 'drop', 'kill':
+        _add_later(commands, add, name).add_argument('node', type=node)
+    _add_later(commands, add, 'check').add_argument('arguments', nargs='+', type=_check_argument)
+    _add_later(commands, add, 'truncate').add_argument('tid', type=tid)
+    _add_later(commands, add, 'flush_log')
+
+
+def _add_later(to, add, name, whole=None):
+    return add(to, name, _later(whole or name))
 
 
 def _check_argument(text):

@@ -7,7 +7,12 @@ from ..protocol import limits
 
 
 class ListenError(Exception):
-    """An address can't be listened at; the message says which, and why, in one line."""
+    """An address can't be listened at; the message says which, and why, in one line.  `in_use`: it
+    is an address of this machine, and somebody else has it."""
+
+    def __init__(self, message, in_use=False):
+        super().__init__(message)
+        self.in_use = in_use
 
 
 def show(address):
@@ -56,7 +61,8 @@ def listen(host, port):
                     raise
     except (OSError, OverflowError, UnicodeError) as error:
         raise ListenError('cannot listen at %s: %s' % (
-            show((host, port)), getattr(error, 'strerror', None) or error))
+            show((host, port)), getattr(error, 'strerror', None) or error),
+            in_use=getattr(error, 'errno', None) == errno.EADDRINUSE)
 
 
 def _bind_all(candidates, port):

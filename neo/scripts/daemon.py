@@ -6,18 +6,21 @@ from ..runtime.addresses import ListenError
 from ..runtime.logs import Log
 from ..runtime.loop import Loop
 from ..storage.engine.interface import EngineError
+from .checks import check_surroundings
 from .options import UsageError, read
 
 
 def run_daemon(daemon, description, arguments, check, make):
-    """Give the exit status.  `check(options)` raises UsageError before anything is done, and may
-    give a status to leave at once; `make(options, address)` gives the node, once the socket is
-    there."""
+    """Give the exit status.  `check(options)` raises UsageError or EngineError before anything is
+    done, and may give a status to leave at once; `make(options, address)` gives the node, once the
+    socket is there."""
     try:
         options = read(daemon, description, arguments)
         status = check(options)
         if options.check_config:
-            print('%s: the configuration is valid' % daemon)
+            remarks = check_surroundings(options)
+            print('%s: the configuration is valid%s' % (
+                daemon, ''.join('; ' + remark for remark in remarks)))
             return 0
         if status is not None:
             return status

@@ -26,7 +26,7 @@ def parser():
     result.add_argument('-t', '--timeout', metavar='SECONDS', type=float, default=TIMEOUT,
                         help='how long to wait for an answer (default: %(default)g)')
     for option in 'ca', 'cert', 'key':
-        result.add_argument('--' + option, metavar='FILE', help='for TLS')
+        result.add_argument('--' + option, metavar='FILE', help=argparse.SUPPRESS)
     result.add_argument('--version', action='version', version='%(prog)s ' + __version__)
     add_commands(result, both)
     return result

@@ -4,11 +4,12 @@ import sys
 
 from ..master.node import Master
 from .daemon import run_daemon
-from .options import MASTER
+from .options import MASTER, UsageError
 
 
 def check(options):
-    pass
+    if len(options.masters) > 1:
+        raise UsageError('more than one master is not available in this version')
 
 
 def make(options, address):

@@ -2,18 +2,12 @@
 import random
 import sys
 
-from ..storage.engine import sqlite
-from ..storage.engine.interface import EngineError
+from ..storage import engine
 from ..storage.node import Storage
 from .daemon import run_daemon
 from .options import STORAGE, UsageError
 
 NOWHERE = '0.0.0.0', '::'
-
-
-def is_mysql(database):
-    """`[user[:password]@]database[…]`, and neither a path nor a URI."""
-    return '@' in database and not database.startswith(('file:', '/', './', '../'))
 
 
 def check(options):
@@ -25,25 +19,21 @@ def check(options):
             raise UsageError('with a / in the name of the cluster or of the node, give --database')
         options.database = './%s-%s.sqlite' % (options.cluster, options.name)
         options.adapter = options.adapter or 'SQLite'
-    if options.adapter == 'MySQL' or (options.adapter is None and is_mysql(options.database)):
-        raise UsageError('MySQL is not available in this version')
-    try:
-        path, _ = sqlite.parse(options.database)
-    except EngineError as e:
-        raise UsageError('--database: %s' % e)
-    if options.reset and not options.check_config:
-        sqlite.reset(options.database)
-        print('neostorage: there is no database at %s now' % path)
+    if not options.reset or options.check_config:
+        engine.check(options.adapter, options.database)
+    else:
+        engine.reset(options.adapter, options.database)
+        print('neostorage: there is no database at %s now' % options.database)
         return 0
 
 
 def make(options, address):
-    engine = sqlite.SqliteEngine(options.database)
+    database = engine.open_engine(options.adapter, options.database)
     try:
-        return Storage(random.Random(), engine, options.cluster, options.masters, address,
+        return Storage(random.Random(), database, options.cluster, options.masters, address,
                        options.name)
     except BaseException:
-        engine.close()
+        database.close()
         raise
 
 

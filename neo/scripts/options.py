@@ -4,11 +4,13 @@ default, in this order.
 One table has them all.  `neo.conf` explains each of them, and a test keeps it so.
 """
 import argparse
+import re
 from configparser import ConfigParser, Error as ConfigError
 
 from .. import __version__
 from ..cluster.addresses import parse, parse_list
 from ..protocol import limits
+from ..storage.engine import ADAPTERS
 
 MASTER_PORT, ADMIN_PORT = 10000, 9999
 MASTER, STORAGE, ADMIN = 'neomaster', 'neostorage', 'neoadmin'
@@ -70,7 +72,7 @@ def choice(*choices):
 # -- the table ------------------------------------------------------------------------------
 class Option:
     """`key` is the long option, and the key in a file, unless the option is only for the command
-    line.  `later`: it is known, and refused when it is given."""
+    line.  `later`: it is known, and refused when it is given; its help is for then."""
 
     def __init__(self, key, short, convert, help, metavar=None, daemons=DAEMONS, in_file=True,
                  later=False):
@@ -83,7 +85,8 @@ class Option:
             parser.add_argument(*flags, dest=self.key, action='store_const', const='yes',
                                 help=self.help)
         else:
-            parser.add_argument(*flags, dest=self.key, metavar=self.metavar, help=self.help)
+            parser.add_argument(*flags, dest=self.key, metavar=self.metavar,
+                                help=argparse.SUPPRESS if self.later else self.help)
 
 
 OPTIONS = [
@@ -104,8 +107,8 @@ OPTIONS = [
     Option('autostart', 'A', integer(1, 10000),
            'start a new cluster by itself once so many storages are there', 'N', [MASTER]),
     Option('state', 'd', str, 'durable state of this master', 'FILE', [MASTER], later=True),
-    Option('adapter', 'a', choice('SQLite', 'MySQL'), 'kind of database (default: by --database)',
-           'SQLite|MySQL', [STORAGE]),
+    Option('adapter', 'a', choice(*ADAPTERS), 'kind of database (default: by --database)',
+           'SQLite', [STORAGE]),
     Option('database', 'd', str, 'where the data are (default: ./CLUSTER-NAME.sqlite)', 'STRING',
            [STORAGE]),
     Option('engine', 'e', choice('InnoDB', 'RocksDB'), 'of MySQL', 'InnoDB|RocksDB', [STORAGE],
@@ -129,6 +132,8 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message):
+        # The list of commands would have those that come later.
+        message = re.sub(r'(argument (?:COMMAND|WHAT): .*) \(choose from .*\)', r'\1', message)
         self.exit(2, '%s: %s (see %s --help)\n' % (
             self.prog.split()[0], ' '.join(message.split()), self.prog))
 
@@ -219,8 +224,6 @@ def _complete(options):
     """What is not given, and what does not fit together."""
     if options.cluster is None:
         raise UsageError('the name of the cluster is missing: give it with -c')
-    if options.masters is not None and len(options.masters) > 1:
-        raise UsageError('more than one master is not available in this version')
     bind = options.bind
     if bind is None and options.daemon == MASTER and options.masters:
         options.bind = options.masters[0]       # where the others look for it

@@ -29,6 +29,12 @@ def open_engine(adapter, database, engine=None):
     return _module(adapter, database, engine).SqliteEngine(database)
 
 
+def check(adapter, database):
+    """EngineError if it can be seen that it can't be opened; nothing is changed, and it may be in
+    use."""
+    _module(adapter, database).check(database)
+
+
 def reset(adapter, database):
     """Delete the database, if it is one of ours and nobody uses it; else raises EngineError."""
     _module(adapter, database).reset(database)

@@ -259,6 +259,24 @@ def _sync_folder(folder):
         os.close(descriptor)
 
 
+def check(database):
+    """EngineError if it can be seen that it can't be opened; nothing is changed, and it may be in
+    use."""
+    path, _ = parse(database)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise EngineError('%s: there is no folder %s' % (path, folder))
+    try:
+        there = os.path.exists(path) and os.path.getsize(path)
+        if there:
+            _check(path)
+    except (sqlite3.Error, OSError) as error:
+        raise _explain(path, error) from error
+    for needed in [path, folder] if there else [folder]:
+        if not os.access(needed, os.W_OK):
+            raise EngineError('%s may not be written' % needed)
+
+
 def reset(database):
     """Delete a database of ours, whatever its state, unless it is in use.  A file that is not there
     or is empty is no error."""

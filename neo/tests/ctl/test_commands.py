@@ -1,4 +1,6 @@
 """What may be typed after neoctl."""
+import re
+
 import pytest
 
 from neo.cluster.ids import tid_at
@@ -70,6 +72,15 @@ def test_what_makes_no_sense_is_one_line(typed, capsys):
 def test_no_argument_prints_the_usage(capsys):
     assert neoctl.main([]) != 0
     assert 'usage: neoctl' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('typed', ['--help', 'set --help', 'nonsense', 'set nonsense'])
+def test_what_is_not_there_is_not_listed(typed, capsys):
+    with pytest.raises(SystemExit):
+        neoctl.main(typed.split())
+    said = set(re.findall(r'\w+', ''.join(capsys.readouterr())))
+    assert not said & {'replicas', 'add', 'tweak', 'drop', 'kill', 'check', 'truncate', 'flush_log',
+                       'cert'}
 
 
 def test_tids():

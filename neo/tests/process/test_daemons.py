@@ -110,9 +110,10 @@ def test_a_log_that_can_not_be_written(run, name):
 def test_check_config(run, name, tmp_path):
     done = run(name, '-f', ROOT / 'neo.conf', '--check-config')
     assert (done.returncode, done.stderr) == (0, '')
-    assert done.stdout == '%s: the configuration is valid\n' % name
-    assert 'more than one master' in one_line(
-        run(name, '-f', ROOT / 'neo.conf', '-m', 'a:1 b:1', '--check-config'), name)
+    # Somebody may use the ports of the example.
+    assert done.stdout.startswith('%s: the configuration is valid' % name)
+    assert '--masters: ' in one_line(
+        run(name, '-f', ROOT / 'neo.conf', '-m', 'nobody.invalid:1', '--check-config'), name)
     assert os.listdir(tmp_path) == []
 
 

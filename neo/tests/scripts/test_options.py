@@ -1,13 +1,18 @@
 """Options of the daemons: command line over section over [DEFAULT] over what is built in."""
+import os
 import re
+import socket
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 from neo import __version__
-from neo.scripts import neostorage, options
+from neo.runtime.addresses import ListenError
+from neo.scripts import checks, neomaster, neostorage, options
 from neo.scripts.options import ADMIN, DAEMONS, MASTER, STORAGE, UsageError, read
+from neo.storage import engine
+from neo.storage.engine.interface import EngineError
 
 NEO_CONF = Path(__file__).parents[3] / 'neo.conf'
 BASE = ['-c', 'test']
@@ -74,7 +79,6 @@ def test_command_line(daemon, arguments, key, value):
     (MASTER, ['-m', 'h'], "--masters: the address 'h' has no port"),
     (MASTER, ['-m', ''], 'no address is given'),
     (MASTER, ['-m', 'h:1 h:1'], 'given twice'),
-    (MASTER, ['-m', 'h:1 i:1'], 'more than one master is not available in this version'),
     (STORAGE, ['-m', 'h:99999'], 'above 65535'),
     (STORAGE, ['-b', 'a b'], "--bind: 'a b' is not an address"),
     (STORAGE, ['-b', '::1'], 'is not an address'),
@@ -211,15 +215,16 @@ def test_what_the_example_calls_unavailable_is(conf, section, daemon):
     assert 'is not available' in refused(daemon, '-f', conf(text), '-s', section)
 
 
-# -- neostorage -----------------------------------------------------------------------------
+# -- what the daemons refuse ------------------------------------------------------------------
 @pytest.mark.parametrize('database, mysql', [
     ('user:passwd@db', True), ('user@db/run/x.sock', True), ('db@host:3306', True),
     ('/neo/x@y.sqlite', False), ('file:x@y', False), ('./x@y', False), ('x.sqlite', False)])
-def test_the_adapter_follows_from_the_database(database, mysql):
-    assert neostorage.is_mysql(database) is mysql
-    found = parsed(STORAGE, *BASE, '-d', database)
+def test_the_adapter_follows_from_the_database(database, mysql, tmp_path, monkeypatch):
+    assert engine.adapter_of(None, database) == ('MySQL' if mysql else 'SQLite')
+    monkeypatch.chdir(tmp_path)
+    found = parsed(STORAGE, *BASE, '-d', database.replace('/neo', str(tmp_path)))
     if mysql:
-        with pytest.raises(UsageError, match='MySQL is not available in this version'):
+        with pytest.raises(EngineError, match='MySQL adapter is not available in this version'):
             neostorage.check(found)
     else:
         neostorage.check(found)
@@ -234,9 +239,59 @@ def test_a_database_by_default():
 @pytest.mark.parametrize('arguments, said', [
     (['-b', '0.0.0.0'], 'no address that clients could connect to'),
     (['-n', 'a/b'], 'give --database'),
-    (['-a', 'MySQL', '-d', 'db'], 'MySQL is not available'),
-    (['-d', 'file:x?nonsense=1'], "--database: 'file:x?nonsense=1': unknown key 'nonsense'"),
+    (['-a', 'MySQL', '-d', 'db'], 'MySQL adapter is not available'),
+    (['-d', 'file:x?nonsense=1'], "'file:x?nonsense=1': unknown key 'nonsense'"),
+    (['-d', 'no/where/x.sqlite'], 'there is no folder'),
+    (['-d', __file__], 'is not a database of NEO'),
 ])
 def test_what_neostorage_refuses(arguments, said):
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises((UsageError, EngineError), match=re.escape(said)):
         neostorage.check(parsed(STORAGE, *BASE, *arguments))
+
+
+def test_several_masters():
+    """They are known to who looks for the primary; there is one in this version."""
+    masters = ['-m', 'h:1, i:1']
+    for daemon in STORAGE, ADMIN:
+        assert parsed(daemon, *BASE, *masters).masters == [('h', 1), ('i', 1)]
+    with pytest.raises(UsageError, match='more than one master is not available in this version'):
+        neomaster.check(parsed(MASTER, *BASE, *masters))
+
+
+# -- --check-config -----------------------------------------------------------------------------
+@pytest.mark.parametrize('arguments, said', [
+    (['-l', 'no/where/x.log'], '--logfile: there is no folder no/where'),
+    (['-l', '/'], '--logfile: / is a folder'),
+    (['-m', 'no-such-host.invalid:1'], '--masters: no-such-host.invalid:1: '),
+    (['-b', 'no-such-host.invalid:1'], 'cannot listen at no-such-host.invalid:1: '),
+    (['-b', '192.0.2.1:1000'], 'cannot listen at 192.0.2.1:1000: Cannot assign'),
+])
+def test_what_is_seen_to_be_wrong(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((UsageError, ListenError), match=re.escape(said)) as info:
+        checks.check_surroundings(parsed(STORAGE, *BASE, *arguments))
+    assert '\n' not in str(info.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_worth_knowing(tmp_path):
+    log = tmp_path / 'x.log'
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        address = '127.0.0.1:%d' % taken.getsockname()[1]
+        arguments = [*BASE, '-b', address, '-m', 'localhost:1', '-l', str(log)]
+        assert checks.check_surroundings(parsed(ADMIN, *arguments)) == [
+            address + ' is in use at the moment']
+    assert checks.check_surroundings(parsed(ADMIN, *arguments)) == []
+    assert not log.exists()
+
+
+# -- help -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize('daemon', DAEMONS)
+def test_help_lists_what_there_is(daemon, capsys):
+    with pytest.raises(SystemExit):
+        parsed(daemon, '--help')
+    shown = re.findall(r'--([a-z-]+)', capsys.readouterr().out)
+    assert {option.key for option in options.options_of(daemon) if not option.later} <= set(shown)
+    assert not {option.key for option in options.options_of(daemon) if option.later} & set(shown)
