@@ -198,15 +198,29 @@ def verify(master):
     for peer in master.storages():
         if peer.data.state is not None and peer.data.waiting_for is None:
             master.send(peer, TableInForce(master.table.key))
-    tids = {}
-    for peer in master.needed():
-        for locked in peer.data.state.unfinished:
-            if locked.tid is not None and tids.setdefault(locked.ttid, locked).tid != locked.tid:
-                raise AssertionError('transaction %#x has two tids' % locked.ttid)
-    master.settling = sorted(tids.values())
+    master.settling = to_be_kept(master.table, {
+        peer.id: peer.data.state for peer in master.needed()})
     for peer in master.needed():
         peer.data.waiting_for = Settle
         master.ask(peer, Settle(master.settling), master.term)
+
+
+def to_be_kept(table, states):
+    """Of what is locked anywhere: what was told, or what every storage that writes it has locked or
+    still has its vote for.  Nobody was ever told of the rest."""
+    locked, told = {}, {}
+    for state in states.values():
+        for unfinished in state.unfinished:
+            if unfinished.tid is not None and (
+                    locked.setdefault(unfinished.ttid, unfinished).tid != unfinished.tid):
+                raise AssertionError('transaction %#x has two tids' % unfinished.ttid)
+        for row, tid in state.told:
+            told[row] = max(tid, told.get(row, 0))
+    have = {id: {unfinished.ttid for unfinished in state.unfinished}
+            for id, state in states.items()}
+    return [transaction for ttid, transaction in sorted(locked.items())
+            if any(told.get(row, 0) >= transaction.tid for row in transaction.rows)
+            or all(ttid in have[id] for row in transaction.rows for id in table.rows[row])]
 
 
 @handles(Settle.Answer, sender=NodeKind.STORAGE)

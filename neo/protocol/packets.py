@@ -87,7 +87,7 @@ class ConditionChanged:
 @request(code=10, route='master -> storage')
 class RequestTerm:
     """Obey the sender, and nobody of a lower term, from now on; durable before the answer.  All
-    that is unfinished and was not voted is dropped, and clients are closed."""
+    that is neither voted nor locked is dropped, and clients are closed."""
     term: Term
     candidate: Uuid                 # identity of the master: a term is given to one only
 
@@ -192,15 +192,13 @@ class Vote:
     check sent here has been granted; a conflict leaves it waiting for another `Store`.
 
     `oids` are all that this storage must hold of the transaction, checked ones not included; one
-    that lacks any refuses.  With `alone`, no other storage takes part and nothing has to be durable
-    yet.  `transactions` is the metadata if its row is here: one, or many for an import, each
-    with its tid then."""
+    that lacks any refuses.  Nothing is durable yet: *lock* makes it so.  `transactions` is the
+    metadata if its row is here: one, or many for an import, each with its tid then."""
     ttid: Ttid
     records: List(Record)
     checks: List(ObjectSerial)
     oids: List(Oid)
     transactions: List(Metadata)
-    alone: Bool
 
     class Answer:
         ttid: Ttid

@@ -1,4 +1,4 @@
-"""What a storage knows about objects and space without asking its engine each time."""
+"""What a storage knows about objects without asking its engine each time."""
 from collections import OrderedDict
 
 from ..protocol import limits
@@ -41,24 +41,3 @@ class CurrentTids:
         self._tids.move_to_end(oid)
         if len(self._tids) > self._size:
             self._tids.popitem(last=False)
-
-
-class Space:
-    """Keeps a reserve of free space, asking for what is left now and then only."""
-
-    def __init__(self, engine):
-        self._engine = engine
-        self._ask_at = 0.0
-        self._left = 0              # bytes that may be taken before it is asked again
-
-    def take(self, size, in_memory, now):
-        """May `size` bytes be stored?  The engine does not have the `in_memory` ones yet."""
-        if now >= self._ask_at or size > self._left:
-            free = self._engine.free_space()
-            self._left = (float('inf') if free is None
-                          else free - in_memory)
-            self._ask_at = now + limits.FREE_SPACE_INTERVAL
-        if size > self._left:
-            return False
-        self._left -= size
-        return True

@@ -5,7 +5,8 @@ from ..protocol import limits
 from ..protocol.packets import ClientIsSilent, Identify
 from ..protocol.types import ClusterState, NodeKind
 from . import reads, serve_clients, serve_master
-from .current import Space
+from .locking import LOCK, Locking
+from .serve_master import CLEAN
 from .state import State
 from .transactions import Transactions
 
@@ -40,8 +41,8 @@ class Storage(Node):
         self.table = None               # PartitionTable in force
         self.partitions = self.state.partitions
         self.readable = frozenset()     # rows with a readable cell here
-        self.space = Space(engine)
         self.transactions = Transactions(engine, amounts)
+        self.locking = Locking(self)
         self.clients = {}               # id -> Client: those announced
         self.last_announced = 0         # number of the last client announced in this term
         # Clients not announced yet: connection -> (Peer, Identify, request id).
@@ -104,6 +105,7 @@ class Storage(Node):
         self.clients = {}
         self.last_announced = 0
         self.parked = {}
+        self.locking.stop()
         self.transactions.reset()
         if self.engine.changed:
             self.lazily()
@@ -149,6 +151,14 @@ class Storage(Node):
 
     def commit(self):
         self.engine.commit()
+
+    def slice(self, name, amount):
+        if name == LOCK:
+            self.locking.slice(amount)
+        elif name == CLEAN:
+            if not self.engine.clean(amount):
+                self.no_slices(CLEAN)
+            self.lazily()
 
     def timer(self, name):
         if name == seek.TIMER:

@@ -5,7 +5,7 @@ from ..protocol import limits
 from ..protocol.codec import ProtocolError
 from ..protocol.packets import Abort, Conflict, GaveWay, GiveWay, Identify, Store, Vote
 from ..protocol.types import ClusterState, ErrorCode, NodeKind
-from .transactions import RECORD_OVERHEAD
+from .transaction import State
 
 CLIENT = NodeKind.CLIENT
 RUNNING = ClusterState.RUNNING
@@ -104,7 +104,8 @@ def disconnected(node, peer):
     client = peer.data
     client.peer = None
     drop_parked(node, peer)
-    forget(node, [txn for txn in client.transactions.values() if not txn.voted])
+    forget(node, [txn for txn in client.transactions.values()
+                  if txn.state in (State.OPEN, State.VOTING)])
     tell(node)
 
 
@@ -159,16 +160,23 @@ def check_store(node, peer, packet):
     if txn is None:
         if term_of(ttid) != node.term:
             raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x is of another term' % ttid)
-    elif txn.voted:
+    elif txn.state is State.VOTED:
         raise Refused(ErrorCode.REFUSED, 'transaction %#x was voted' % ttid)
-    size = 0
-    for record in packet.records:
-        size += RECORD_OVERHEAD
+    return txn
+
+
+def promise(node, packet, metadata=()):
+    """Keep space for what comes, so that its lock does not meet a full disk, or raise Refused."""
+    size, records = 0, packet.records
+    for record in records:
         if record.data:
             size += len(record.data)
-    if size and not node.space.take(size, node.transactions.in_memory, node.now):
+    for described in metadata:
+        size += (len(described.user) + len(described.description) + len(described.extension)
+                 + 8 * len(described.oids))
+    if (records or metadata) and not node.engine.promise(
+            packet.ttid, size, len(records) + len(metadata)):
         raise Refused(ErrorCode.FULL, '%s has no space left' % node.id)
-    return txn
 
 
 def keep(node, peer, packet, txn):
@@ -184,8 +192,13 @@ def keep(node, peer, packet, txn):
 
 @handles(Store, sender=CLIENT, phase=RUNNING)
 def store(node, peer, packet, request_id):
-    keep(node, peer, packet, check_store(node, peer, packet))
-    node.answer(peer, request_id, Store.Answer(packet.ttid))
+    txn = check_store(node, peer, packet)
+    promise(node, packet)
+    txn = keep(node, peer, packet, txn)
+    if txn.trouble is not None:
+        node.refuse(peer, request_id, txn.trouble.error, str(txn.trouble))
+    else:
+        node.answer(peer, request_id, Store.Answer(packet.ttid))
     tell(node)
 
 
@@ -199,8 +212,9 @@ def vote(node, peer, packet, request_id):
         held.update(txn.writes)
     if not held.issuperset(packet.oids):
         raise Refused(ErrorCode.UNKNOWN_TTID, 'not all of transaction %#x is here' % packet.ttid)
+    promise(node, packet, packet.transactions)
     txn = keep(node, peer, packet, txn)
-    node.transactions.vote(txn, request_id, packet.transactions, packet.alone)
+    node.transactions.vote(txn, request_id, packet.transactions)
     tell(node)
 
 
@@ -246,7 +260,10 @@ def tell(node):
     if transactions.votes:
         votes, transactions.votes = transactions.votes, []
         for txn, request_id in votes:
-            if not txn.alone:
-                node.durable()
-            if txn.client.peer is not None:
-                node.answer(txn.client.peer, request_id, Vote.Answer(txn.ttid, txn.round))
+            peer, trouble = txn.client.peer, txn.trouble
+            if peer is None:
+                pass
+            elif trouble is not None:
+                node.refuse(peer, request_id, trouble.error, str(trouble))
+            else:
+                node.answer(peer, request_id, Vote.Answer(txn.ttid, txn.round))

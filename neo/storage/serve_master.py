@@ -4,12 +4,15 @@ from ..cluster.node import Refused, handles
 from ..cluster.partition_table import PartitionTable
 from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
-from ..protocol.packets import (ClusterStateChanged, Error, Identify, Lock, NodesChanged,
-                                RequestTerm, ReserveOids, Settle, TableChanged, TableInForce,
-                                Unlock, WhatBecameOf, WriteTable)
-from ..protocol.types import (ClusterState, ErrorCode, NodeKind, NodeState, TableKey,
-                              Unfinished)
+from ..protocol.packets import (ClusterStateChanged, Error, FindTransactions, Identify, Lock,
+                                NodesChanged, RequestTerm, ReserveOids, Settle, TableChanged,
+                                TableInForce, Unlock, WhatBecameOf, WriteTable)
+from ..protocol.types import (MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState, RowTid,
+                              TableKey)
 from . import serve_clients
+from .transaction import State
+
+CLEAN = 'clean'                 # name of background work: what was dropped
 
 MASTER = NodeKind.MASTER
 RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
@@ -61,8 +64,8 @@ def request_term(node, peer, packet, request_id):
     engine = node.engine
     node.answer(peer, request_id, RequestTerm.Answer(
         granted, state.term, state.table, state.in_force, state.members, engine.last_tid(),
-        state.next_oid(), [Unfinished(ttid, tid, tid, ()) for ttid, tid in engine.unfinished()], (),
-        float(node.now)))
+        state.next_oid(), node.transactions.unfinished(),
+        [RowTid(*told) for told in engine.told()], float(node.now)))
 
 
 @handles(WriteTable, sender=MASTER)
@@ -113,12 +116,43 @@ def table_changed(node, peer, packet, request_id):
 @handles(Settle, sender=MASTER, phase=RECOVERING)
 def settle(node, peer, packet, request_id):
     obeyed(node)
-    node.transactions.settle({kept.ttid: kept.tid for kept in packet.keep})
+    for kept in packet.keep:
+        if kept.tid is None or not kept.first <= kept.tid <= MAX_TID:
+            raise Refused(ErrorCode.REFUSED, '%r can\'t be kept' % (kept,))
+    transactions = node.transactions
+    if transactions.kept and node.locking.busy:
+        raise Refused(ErrorCode.NOT_READY, 'it is being settled already')
+    left = transactions.settle(packet.keep)
+    if node.engine.needs_cleaning:
+        node.want_slices(CLEAN)
+
+    def prepared(txn):
+        transactions.lock_kept(txn)
+        if not transactions.kept:
+            settled(node, peer, request_id)
+
+    for txn in left:
+        node.locking.begin(txn, prepared)
+    if not left:
+        settled(node, peer, request_id)
+
+
+def settled(node, peer, request_id):
+    node.transactions.are_settled()
     mark = node.state.next_oid()
     if mark > node.state.oid_mark:
         node.state.put(oid_mark=mark)
     node.durable()
-    node.answer(peer, request_id, Settle.Answer(node.engine.last_tid()))
+    node.answer(peer, request_id, Settle.Answer(node.transactions.last_tid))
+
+
+@handles(FindTransactions, sender=MASTER)
+def find_transactions(node, peer, packet, request_id):
+    obeyed(node)
+    locked = {ttid for ttid, *_ in node.engine.locked()}
+    node.answer(peer, request_id, FindTransactions.Answer([
+        span.ttid for span in packet.transactions
+        if span.ttid not in locked and node.engine.find(span.first, span.tid)]))
 
 
 @handles(ReserveOids, sender=MASTER)
@@ -141,6 +175,7 @@ def cluster_state_changed(node, peer, packet, request_id):
         if node.table is None:
             raise ProtocolError('RUNNING without a table')
         if node.phase != RUNNING:
+            node.transactions.drop_kept()
             node.phase = RUNNING
             node.log('serving')
             serve_clients.admit_waiting(node)
@@ -165,18 +200,24 @@ def nodes_changed(node, peer, packet, request_id):
 # -- commits --------------------------------------------------------------------------------
 @handles(Lock, sender=MASTER, phase=RUNNING)
 def lock(node, peer, packet, request_id):
-    txn = node.transactions.by_ttid.get(packet.ttid)
-    if txn is None or not txn.voted:
-        raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x was not voted here' % packet.ttid)
-    if txn.tid is not None:
-        raise Refused(ErrorCode.REFUSED, 'transaction %#x is locked already' % packet.ttid)
-    node.transactions.lock(txn, packet.tid)
-    if txn.writes:
-        mark = max(txn.writes) + 1
-        if mark > node.state.oid_mark:
-            node.state.put(oid_mark=mark)
-    node.durable()
-    node.answer(peer, request_id, Lock.Answer(packet.ttid))
+    transactions, ttid = node.transactions, packet.ttid
+    txn = transactions.by_ttid.get(ttid)
+    if txn is not None and txn.tid is not None:
+        raise Refused(ErrorCode.REFUSED, 'transaction %#x has its tid already' % ttid)
+    if txn is None or txn.state is not State.VOTED:
+        raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x was not voted here' % ttid)
+    transactions.begin_lock(txn, packet.first, packet.tid, packet.rows)
+
+    def prepared(txn):
+        transactions.lock(txn)
+        if txn.writes:
+            mark = max(txn.writes) + 1
+            if mark > node.state.oid_mark:
+                node.state.put(oid_mark=mark)
+        node.durable()
+        node.answer(peer, request_id, Lock.Answer(ttid))
+
+    node.locking.begin(txn, prepared)
 
 
 @handles(Unlock, sender=MASTER)
@@ -185,11 +226,10 @@ def unlock(node, peer, packet, request_id):
     transactions, ttid = node.transactions, packet.ttid
     txn = transactions.by_ttid.get(ttid)
     if txn is not None:
-        if txn.tid is None:
+        if txn.state is not State.LOCKED:
             raise ProtocolError('Unlock of transaction %#x, which is not locked' % ttid)
         transactions.unlock(txn)
-        if not txn.alone:
-            node.lazily()
+        node.lazily()
         serve_clients.tell(node)
     elif transactions.unlock_settled(ttid):
         node.lazily()

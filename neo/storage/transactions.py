@@ -4,52 +4,15 @@ transaction").
 Plain state above the engine: no peers, no clock.  What has to be told to clients is collected in
 `conflicts`, `votes` and `in_the_way`, which the caller sends and empties.
 """
+from ..cluster.node import Refused
 from ..protocol.limits import AMOUNTS
+from ..protocol.types import ErrorCode, Unfinished
 from .current import CurrentTids
+from .engine.interface import BrokenData
 from .locks import Locks
+from .transaction import State, Transaction
 
 RECORD_OVERHEAD = 100           # bytes, roughly: what a record takes beside its data
-
-
-class Transaction:
-    """One transaction, as far as this storage takes part in it."""
-
-    __slots__ = ('ttid', 'client', 'group', 'round', 'writes', 'checks', 'records', 'size',
-                 'waiting', 'conflicts', 'vote', 'metadata', 'alone', 'voted', 'in_engine', 'tid',
-                 'first_tid', 'asked', 'heard', 'blocks_since')
-
-    def __init__(self, ttid, client):
-        self.ttid = ttid
-        self.client = client
-        self.group = None       # id of the client if this is an import: see locks.py
-        self.round = 0          # how often it has given way
-        self.writes = {}        # oid -> base, in order
-        self.checks = {}        # oid -> serial, in order
-        self.records = {}       # oid or (oid, imposed tid) -> Record: those not in the engine
-        self.size = 0           # of `records`, in bytes
-        self.waiting = set()    # oids whose lock another transaction has
-        self.conflicts = set()  # oids whose current tid is not what was expected
-        self.vote = None        # request id of a vote that takes effect later
-        self.metadata = ()      # of the vote: Transactions of the protocol
-        self.alone = False      # the same: does no other storage take part?
-        self.voted = False
-        self.in_engine = False  # has anything of it been given to the engine?
-        self.tid = None         # once it is locked
-        self.first_tid = None   # the lowest imposed one; once it is locked, the lowest of all
-        self.asked = -1         # the round in which it was last asked to give way
-        self.heard = 0.0        # when its client last said anything about it
-        self.blocks_since = None    # when it was first seen to block others
-
-    def oids(self):
-        """All it has or wants a lock of."""
-        if not self.checks:
-            return self.writes
-        return [*self.writes, *(oid for oid in self.checks if oid not in self.writes)]
-
-    def impose(self, tid):
-        """One of its tids is chosen by the client, which imports it."""
-        self.group = self.client.id
-        self.first_tid = tid if self.first_tid is None else min(self.first_tid, tid)
 
 
 class Transactions:
@@ -60,21 +23,87 @@ class Transactions:
         self.conflicts = {}         # Transaction -> [(oid, current tid)]
         self.votes = []             # (Transaction, request id) to be answered
         self.in_the_way = []        # Transactions that have to give way
-        self.reset()
+        # Voted for a primary that is lost: ttid -> Transaction.  They are not in `by_ttid`, and
+        # `settle` ends them.
+        self.kept = {}
+        engine.drop_unvoted()
+        self._clear()
 
-    def reset(self):
-        """Drop all that was not voted, at a start or for a new primary.  What was voted or locked
-        is left in the engine, and is ended by `settle`."""
-        for txn in getattr(self, 'by_ttid', {}).values():
-            if txn.in_engine and txn.tid is None and (txn.alone or not txn.voted):
-                self.engine.forget(txn.ttid)
-        self.engine.drop_unvoted()
+    def _clear(self):
         self.by_ttid = {}
-        self.in_memory = 0          # bytes of records that are not in the engine
         self.locks = Locks()
-        self.current = CurrentTids(self.engine, self.amounts.current_tids)
         self.locked = {}            # ttid -> lowest tid: others may not know of them yet
         self.settled = set()        # those among them that a former primary had left
+        self.refresh()
+
+    def refresh(self):
+        """The history has changed in other ways than by the locks of transactions."""
+        self.current = CurrentTids(self.engine, self.amounts.current_tids)
+        self.last_tid = self.engine.last_tid()
+
+    def reset(self):
+        """The primary is lost: keep what was voted, drop the rest.  What was locked is in the
+        engine."""
+        for txn in self.by_ttid.values():
+            if txn.state is State.LOCKING:
+                # The engine has shown nothing of it; it may go on when it is settled.
+                txn.become(State.VOTED)
+            if txn.state is State.VOTED:
+                self.kept[txn.ttid] = txn
+            elif txn.state is not State.LOCKED:
+                self.engine.forget(txn.ttid)
+        for txn in self.kept.values():
+            if txn.state is State.LOCKING:
+                txn.become(State.VOTED)         # it was about to be settled
+        self._clear()
+
+    # -- what a former primary has left -------------------------------------------------------
+    def unfinished(self):
+        """`Unfinished`s, by ttid."""
+        return sorted([Unfinished(*locked) for locked in self.engine.locked()]
+                      + [Unfinished(ttid, None, None, ()) for ttid in self.kept])
+
+    def settle(self, keep):
+        """Drop all of it but these `Unfinished`s.  Returns those that are only voted here: each of
+        them is locked by `prepare` and `lock_kept`, and then `settled` ends it."""
+        keep = {kept.ttid: kept for kept in keep}
+        for ttid, *_ in self.engine.locked():
+            if ttid not in keep:
+                self.engine.drop(ttid)
+        for ttid in [ttid for ttid in self.kept if ttid not in keep]:
+            self.engine.forget(ttid)
+            del self.kept[ttid]
+        for txn in self.kept.values():
+            _, first, tid, rows = keep[txn.ttid]
+            txn.become(State.LOCKING)
+            txn.be_locked_as(first, tid, rows)
+        return list(self.kept.values())
+
+    def lock_kept(self, txn):
+        self._lock(txn)
+        del self.kept[txn.ttid]
+
+    def are_settled(self):
+        """What is locked now is unlocked by the primary.  Which objects are in it is not known
+        here: it is in the way of every read."""
+        self.settled = {ttid for ttid, *_ in self.engine.locked()}
+        self.locked = dict.fromkeys(self.settled, 0)
+        self.refresh()
+
+    def drop_kept(self):
+        """The cluster runs without having settled what was voted here."""
+        for ttid in self.kept:
+            self.engine.forget(ttid)
+        self.kept.clear()
+
+    def unlock_settled(self, ttid):
+        """Returns whether there was one."""
+        if ttid not in self.settled:
+            return False
+        self.settled.remove(ttid)
+        del self.locked[ttid]
+        self.engine.unlock(ttid)
+        return True
 
     # -- stores ---------------------------------------------------------------------------
     def begin(self, ttid, client):
@@ -84,35 +113,26 @@ class Transactions:
     def store(self, txn, records, checks):
         """Ask for the locks; what is granted at once is compared with the current tids.  Returns
         whether the engine was given something."""
-        before = txn.size
         for record in records:
             oid, base, imposed, _, _, data, _ = record
             if imposed is not None:
-                txn.impose(imposed)
+                txn.impose((imposed,))
             txn.records[oid if imposed is None else (oid, imposed)] = record
             txn.size += RECORD_OVERHEAD + (len(data) if data else 0)
             txn.writes[oid] = base
             self._take(txn, oid, False)
-        self.in_memory += txn.size - before
         for oid, serial in checks:
             txn.checks[oid] = serial
             self._take(txn, oid, True)
         pended = txn.size > self.amounts.pending_in_memory
         if pended:
-            self._pend(txn)
+            self.engine.pend(txn.ttid, list(txn.records.values()))
+            txn.in_engine = True
+            txn.records.clear()
+            txn.size = 0
         # What was stored may have resolved the conflicts that a vote waits for.
         self._end_vote(txn)
         return pended
-
-    def _pend(self, txn):
-        self.engine.pend(txn.ttid, list(txn.records.values()))
-        self._left_memory(txn)
-        txn.in_engine = True
-
-    def _left_memory(self, txn):
-        self.in_memory -= txn.size
-        txn.records.clear()
-        txn.size = 0
 
     def _take(self, txn, oid, shared):
         if self.locks.take(oid, txn, shared):
@@ -121,7 +141,7 @@ class Transactions:
             txn.waiting.add(oid)
             txn.conflicts.discard(oid)
             for other in self.locks.in_the_way(oid, txn):
-                # One that is locked waits for nobody.
+                # One that has its tid waits for nobody.
                 if other.asked != other.round and other.tid is None:
                     other.asked = other.round
                     self.in_the_way.append(other)
@@ -131,7 +151,11 @@ class Transactions:
         base = txn.writes.get(oid)
         serial = txn.checks.get(oid)
         if base is not None or serial is not None:
-            current = self.current[oid]
+            try:
+                current = self.current[oid]
+            except BrokenData as error:
+                txn.trouble = Refused(ErrorCode.BROKEN_DATA, str(error))
+                return
             if base not in (None, current) or serial not in (None, current):
                 txn.conflicts.add(oid)
                 self.conflicts.setdefault(txn, []).append((oid, current))
@@ -139,35 +163,30 @@ class Transactions:
         txn.conflicts.discard(oid)
 
     # -- votes ----------------------------------------------------------------------------
-    def vote(self, txn, request_id, metadata, alone):
+    def vote(self, txn, request_id, metadata):
         """To be answered once all is granted."""
-        txn.vote, txn.metadata, txn.alone = request_id, metadata, alone
-        for transaction in metadata:
-            if transaction[0] is not None:
-                txn.impose(transaction[0])
+        txn.become(State.VOTING)
+        txn.vote, txn.metadata = request_id, metadata
+        imposed = [described.tid for described in metadata if described.tid is not None]
+        if imposed:
+            txn.impose(imposed)
         self._end_vote(txn)
 
     def _end_vote(self, txn):
-        if txn.vote is None or txn.waiting or txn.conflicts:
+        if txn.vote is None:
             return
-        if not txn.alone:
-            # With nobody else to take part, the lock decides, and one commit does for both.
-            self._vote_in_engine(txn)
-        txn.voted = True
+        if txn.trouble is None:
+            if txn.waiting or txn.conflicts:
+                return
+            txn.become(State.VOTED)
         self.votes.append((txn, txn.vote))
         txn.vote = None
 
-    def _vote_in_engine(self, txn):
-        if txn.records:
-            self._pend(txn)
-        self.engine.vote(txn.ttid, txn.metadata)
-        txn.in_engine = True
-
     def give_way(self, txn, round):
-        """All that was granted is asked for anew.  A vote in the engine is left there: until it is
-        voted again nobody can finish it, and that vote replaces it."""
+        """All that was granted is asked for anew, and a vote that was given is undone."""
         txn.round = round
-        txn.voted = False
+        if txn.state is State.VOTED:
+            txn.become(State.OPEN)
         txn.waiting.clear()
         txn.conflicts.clear()
         self.conflicts.pop(txn, None)
@@ -180,41 +199,45 @@ class Transactions:
 
     # -- ends -----------------------------------------------------------------------------
     def forget(self, txn):
-        """Drop one that is not locked.  Returns whether the engine was told."""
-        assert txn.tid is None
-        if txn.in_engine:
-            self.engine.forget(txn.ttid)
+        """Drop one that is not locked.  Returns whether the engine has had anything of it."""
+        assert txn.state is not State.LOCKED
+        self.engine.forget(txn.ttid)
         self._end(txn)
         return txn.in_engine
 
-    def lock(self, txn, tid):
+    def begin_lock(self, txn, first, tid, rows):
+        """It gets its tid: from now on reads have to wait for it.  It is locked by `prepare`, as
+        often as that is needed, and `lock`."""
+        txn.become(State.LOCKING)
+        txn.be_locked_as(first, tid, rows)
+        self.locked[txn.ttid] = first
+        self.last_tid = tid
+
+    def prepare(self, txn, amount):
+        """Do about `amount` rows of what `lock` would have to do; true if nothing is left of it."""
+        return not txn.in_engine or self.engine.prepare_lock(txn.ttid, txn.first, txn.tid, amount)
+
+    def lock(self, txn):
         """Put it into the history."""
-        engine, ttid = self.engine, txn.ttid
-        if txn.in_engine:
-            if txn.alone:
-                self._vote_in_engine(txn)
-            engine.lock_voted(ttid, tid)
-            if txn.alone:
-                engine.unlock(ttid)
-        else:
-            engine.add(ttid, tid, txn.metadata, list(txn.records.values()))
-        self.current.changed(txn.writes, tid if txn.group is None else None)
-        txn.tid = tid
-        if txn.first_tid is None:
-            txn.first_tid = tid
-        self._left_memory(txn)
-        self.locked[ttid] = txn.first_tid
+        self._lock(txn)
+        self.current.changed(txn.writes, None if txn.imposed else txn.tid)
+
+    def _lock(self, txn):
+        txn.become(State.LOCKED)
+        self.engine.lock(txn.ttid, txn.first, txn.tid, txn.rows, txn.metadata,
+                         list(txn.records.values()))
+        txn.records.clear()
+        txn.size = 0
 
     def unlock(self, txn):
         """Everybody knows it."""
-        if not txn.alone:
-            self.engine.unlock(txn.ttid)
+        self.engine.unlock(txn.ttid)
         del self.locked[txn.ttid]
         self._end(txn)
 
     def _end(self, txn):
+        txn.become(State.ENDED)
         del self.by_ttid[txn.ttid]
-        self._left_memory(txn)
         txn.client.transactions.pop(txn.ttid, None)
         self.conflicts.pop(txn, None)
         self._release(txn)
@@ -230,38 +253,13 @@ class Transactions:
         for other in granted:
             self._end_vote(other)
 
-    # -- verification -----------------------------------------------------------------------
-    def settle(self, tids):
-        """End what a former primary left: lock these {ttid: tid}, forget the other voted ones."""
-        for ttid, tid in self.engine.unfinished():
-            if ttid not in tids:
-                assert tid is None, 'locked, and given up by the primary'
-                self.engine.forget(ttid)
-                continue
-            if tid is None:
-                self.engine.lock_voted(ttid, tids[ttid])
-            assert tid in (None, tids[ttid]), 'locked with another tid'
-            # Which objects are in it is not known here: it is in the way of every read.
-            self.locked[ttid] = 0
-            self.settled.add(ttid)
-        self.current = CurrentTids(self.engine, self.amounts.current_tids)
-
-    def unlock_settled(self, ttid):
-        """Returns whether there was one."""
-        if ttid not in self.settled:
-            return False
-        self.settled.remove(ttid)
-        del self.locked[ttid]
-        self.engine.unlock(ttid)
-        return True
-
     # -- what is in the way of reads ----------------------------------------------------------
     def locked_object(self, oid, before):
         """The ttid of a transaction of which it is not known yet whether a read of `oid` below
         `before` has to show it, or None."""
         if self.locks.held:
             for txn in self.locks.writers(oid):
-                if txn.tid is not None and txn.first_tid < before and oid in txn.writes:
+                if txn.tid is not None and txn.first < before and oid in txn.writes:
                     return txn.ttid
         return min(self.settled, default=None) if self.settled else None
 

@@ -101,7 +101,7 @@ class Part:
                 self.asked = True
                 client.ask(peer, Vote(
                     self.transaction.ttid, *self.take(), tuple(sorted(self.oids)),
-                    tuple(self.metadata), len(self.transaction.parts) == 1), self)
+                    tuple(self.metadata)), self)
 
     def give_way(self, client):
         self.round += 1

@@ -23,7 +23,7 @@ def test_one_object_takes_two_messages():
     c, txn, (storage,) = begun()
     assert c.do('store', txn, record(1, 5)).done and not storage.heard
     vote = c.do('vote', txn, METADATA)
-    storage.votes(ttid=txn.ttid, records=(record(1, 5),), checks=(), oids=(1,), alone=True,
+    storage.votes(ttid=txn.ttid, records=(record(1, 5),), checks=(), oids=(1,),
                   transactions=((None, ' ', b'user', b'description', b'', (1,)),))
     assert vote.result == []
     finish = c.do('finish', txn)
@@ -46,7 +46,7 @@ def test_each_storage_gets_what_belongs_to_it():
     vote = c.do('vote', txn, METADATA)
     even, odd = storages        # rows 0 and 1; the ttid, an even number, is of row 0
     assert txn.ttid % 2 == 0
-    even.votes(records=(record(2, 0),), checks=((4, 9),), oids=(2,), alone=False,
+    even.votes(records=(record(2, 0),), checks=((4, 9),), oids=(2,),
                transactions=((None, *METADATA, (1, 2, 3)),))
     assert not vote.done
     odd.votes(records=(record(1, 0), record(3, 0)), checks=(), oids=(1, 3), transactions=())
@@ -61,7 +61,7 @@ def test_all_copies_are_written():
     vote = c.do('vote', txn, METADATA)
     for storage in storages:
         assert not vote.done
-        storage.votes(oids=(1,), alone=False)
+        storage.votes(oids=(1,))
     assert vote.result == []
 
 

@@ -130,7 +130,7 @@ def test_an_import_is_one_transaction():
     c = Conversation()
     storage, = c.up()
     done = c.do('import_batch', [past(5, 0, 1), past(7, 1)])
-    storage.votes(oids=(0, 1), alone=True, records=(
+    storage.votes(oids=(0, 1), records=(
         record(0, None, tid=5), record(1, None, tid=5), record(1, None, tid=7)), transactions=(
             (5, ' ', b'u', b'd', b'', (0, 1)), (7, ' ', b'u', b'd', b'', (1,))))
     packet, answer = c.master.hears(Finish, oids=(), imposed=((5, (0, 1)), (7, (1,))))

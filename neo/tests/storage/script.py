@@ -8,8 +8,8 @@ from neo.protocol.codec import HEADER_SIZE, decode, encode
 from neo.protocol.packets import (Abort, ClusterStateChanged, Error, GaveWay, Identify, Load, Lock,
                                   NodesChanged, RequestTerm, Settle, Store, TableInForce, Unlock,
                                   Vote, WriteTable)
-from neo.protocol.types import (Cell, CellState, ClusterState, NodeKind, NodeState, Table,
-                                Unfinished)
+from neo.protocol.types import (Cell, CellState, ClusterState, Metadata, NodeKind, NodeState,
+                                Record, Table, Unfinished)
 from neo.storage.engine.memory import MemoryEngine
 from neo.storage.node import Storage
 
@@ -17,15 +17,16 @@ CLUSTER = 'test'
 CLUSTER_ID, HISTORY, CANDIDATE = b'c' * 16, b'h' * 16, b'm' * 16
 MASTER_ADDRESS = '127.0.0.1', 10000
 PARTITIONS = 4
+ROWS = tuple(range(PARTITIONS))
 TTID = first_ttid(1)            # the first one of the first term
 
 
 def record(oid, base=0, data=b'data', tid=None):
-    return oid, base, tid, 0, checksum(data), data, None
+    return Record(oid, base, tid, 0, checksum(data), data, None)
 
 
 def metadata(*oids, tid=None):
-    return tid, ' ', b'user', b'description', b'', oids
+    return Metadata(tid, ' ', b'user', b'description', b'', oids)
 
 
 def table(term=1, ptid=1, rows=PARTITIONS, owner='S1', state=CellState.UP_TO_DATE):
@@ -82,13 +83,13 @@ class Party:
     def store(self, ttid, *records, checks=()):
         assert type(self.ask(Store(ttid, records, checks))) is Store.Answer
 
-    def vote(self, ttid, *records, checks=(), oids=None, transactions=None, alone=False):
+    def vote(self, ttid, *records, checks=(), oids=None, transactions=None):
         """Returns the id of the request."""
         if oids is None:
-            oids = [record[0] for record in records]
+            oids = [record.oid for record in records]
         if transactions is None:
             transactions = [metadata(*oids)]
-        return self.say(Vote(ttid, records, checks, tuple(oids), transactions, alone))
+        return self.say(Vote(ttid, records, checks, tuple(oids), transactions))
 
     def voted(self, ttid, *records, **options):
         """The same, answered at once."""
@@ -106,8 +107,8 @@ class Party:
         return self.ask(Load(oid, before))
 
     # -- what masters say -------------------------------------------------------------------
-    def lock(self, ttid, tid):
-        return self.ask(Lock(ttid, tid, tid, ()))
+    def lock(self, ttid, tid, first=None, rows=ROWS):
+        return self.ask(Lock(ttid, tid if first is None else first, tid, rows))
 
     def unlock(self, ttid):
         self.say(Unlock(ttid))
@@ -219,11 +220,10 @@ class Script:
                                         [('S1', self.node.identity)]))
         assert written.key == cells[:2]
         master.say(TableInForce(cells[:2]))
-        keep = [Unfinished(ttid, tid, tid, ()) for ttid, tid in settle]
-        assert type(master.ask(Settle(keep))) is Settle.Answer
+        assert type(master.ask(Settle(settle))) is Settle.Answer
         if unlock:
-            for ttid, tid in settle:
-                master.unlock(ttid)
+            for kept in settle:
+                master.unlock(kept.ttid)
         master.say(NodesChanged((), ()))
         master.say(ClusterStateChanged(ClusterState.RUNNING, ''))
         assert self.node.phase == ClusterState.RUNNING
@@ -257,8 +257,8 @@ class Script:
         self.session = party.take(Identify.Answer).session
         return party
 
-    def commit(self, client, master, ttid, tid, *records, alone=False):
-        client.voted(ttid, *records, alone=alone)
+    def commit(self, client, master, ttid, tid, *records):
+        client.voted(ttid, *records)
         assert type(master.lock(ttid, tid)) is Lock.Answer
         master.unlock(ttid)
 
@@ -267,8 +267,13 @@ class Script:
         node = self.node
         return not (node.transactions.by_ttid or node.transactions.locks.held or node.parked
                     or node.transactions.locks.contended or node.transactions.locked
-                    or node.transactions.in_memory
-                    or self.engine.unfinished() or self.engine._pended)
+                    or node.transactions.kept or node.background
+                    or self.engine.locked() or self.engine._pended or self.engine._promised)
 
 
-__all__ = ['Error', 'Script', 'TTID', 'metadata', 'record', 'table']
+def kept(ttid, tid, first=None, rows=ROWS):
+    """What Settle is to keep."""
+    return Unfinished(ttid, tid if first is None else first, tid, rows)
+
+
+__all__ = ['ROWS', 'Error', 'Script', 'TTID', 'kept', 'metadata', 'record', 'table']

@@ -30,11 +30,11 @@ class Actor:
             if not check:
                 oids.add(oid)
 
-    def vote(self, ttid, alone):
+    def vote(self, ttid):
         oids, round, vote = self.open[ttid]
         if vote is None:
             self.open[ttid][2] = self.party.say(
-                Vote(ttid, (), (), sorted(oids), [metadata(*sorted(oids))], alone))
+                Vote(ttid, (), (), sorted(oids), [metadata(*sorted(oids))]))
 
     def abort(self, ttid):
         del self.open[ttid]
@@ -91,7 +91,7 @@ def test_nothing_is_left_in_the_end(seed):
             base = rnd.choice([committed.get(oid, 0), committed.get(oid, 0), None, 1])
             actor.store(some, oid, base or 0, rnd.random() < .3)
         elif act < .75 and some in actor.open:
-            actor.vote(some, rnd.random() < .5)
+            actor.vote(some)
         elif act < .8 and some in actor.open:
             actor.abort(some)
         elif act < .82:

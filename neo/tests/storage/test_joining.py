@@ -307,7 +307,7 @@ def test_who_is_not_let_in(who, error):
 def test_nobody_speaks_before_it_was_let_in():
     script = Script()
     script.serve()
-    for packet in Load(1, 2), Vote(TTID, (), (), (), (), False):
+    for packet in Load(1, 2), Vote(TTID, (), (), (), ()):
         party = script.knock('C1')
         party.say(packet)
         assert not party.open

@@ -4,7 +4,7 @@ import pytest
 from neo.protocol import limits
 from neo.protocol.packets import (ListRecords, ListTransactions, Load, Measure, ObjectHistory,
                                   TableChanged)
-from neo.protocol.types import CellState, ErrorCode
+from neo.protocol.types import CellState, ErrorCode, Record
 
 from .script import PARTITIONS, TTID, Script, metadata, record, table
 
@@ -43,22 +43,21 @@ def test_deletions(script):
 def test_data_that_are_elsewhere(script):
     script.commit(script.a, script.m, TTID, 100, record(1, data=b'first'))
     script.commit(script.a, script.m, TTID + 1, 200, record(1, 100, data=b'second'))
-    undo = (1, 200, None, 0, record(1, data=b'first')[4], None, 100)
+    undo = Record(1, 200, None, 0, record(1, data=b'first').checksum, None, 100)
     script.commit(script.a, script.m, TTID + 2, 300, undo)
     loaded = script.a.load(1)
     assert (loaded.tid, loaded.data, loaded.data_tid) == (300, b'first', 100)
 
 
 def test_broken_data(script):
-    broken = (1, 0, None, 0, b'?' * 16, b'data', None)
+    broken = Record(1, 0, None, 0, b'?' * 16, b'data', None)
     script.commit(script.a, script.m, TTID, 100, broken)
     assert script.a.load(1).error == ErrorCode.BROKEN_DATA
 
 
-@pytest.mark.parametrize('alone', [True, False])
-def test_a_read_waits_for_what_is_locked_below_it(script, alone):
+def test_a_read_waits_for_what_is_locked_below_it(script):
     script.commit(script.a, script.m, TTID, 100, record(1, data=b'1'))
-    script.a.voted(TTID + 1, record(1, 100, data=b'2'), alone=alone)
+    script.a.voted(TTID + 1, record(1, 100, data=b'2'))
     assert script.b.load(1).data == b'1'        # voted is not locked
     script.m.lock(TTID + 1, 200)
     assert script.b.load(1, 200).data == b'1'   # only below

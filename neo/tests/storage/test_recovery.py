@@ -3,13 +3,15 @@ import pytest
 
 from neo.cluster import events
 from neo.protocol import limits
-from neo.protocol.packets import (ClusterStateChanged, Load, Lock, RequestTerm, Settle, Vote,
-                                  WhatBecameOf)
-from neo.protocol.types import ClusterState, Unfinished
+from neo.protocol.packets import (ClusterStateChanged, FindTransactions, Load, Lock, RequestTerm,
+                                  Settle, Store, Vote, WhatBecameOf)
+from neo.protocol.types import ClusterState, ErrorCode, RowTid, Span, Unfinished
 from neo.storage.engine.interface import EngineError
 from neo.storage.engine.memory import MemoryEngine
 
-from .script import CANDIDATE, TTID, Error, Script, metadata, record
+from .script import CANDIDATE, ROWS, TTID, Error, Script, kept, metadata, record
+
+VOTED = None, None, ()          # what is told of one that is only voted: first, tid, rows
 
 
 def crash(script, master):
@@ -24,67 +26,172 @@ def another_term(script, master):
     """Nothing breaks; the same master starts over."""
 
 
+def stand(script, fault, master, term=2):
+    """`fault` comes, and then a primary of another term: what is told to it, and the master."""
+    fault(script, master)
+    if fault is not another_term:
+        master = script.join(session=term)
+    return master.ask(RequestTerm(term, CANDIDATE)), master
+
+
+def unfinished(state):
+    return {ttid: rest for ttid, *rest in map(tuple, state.unfinished)}
+
+
 @pytest.mark.parametrize('fault', [crash, lose_master, another_term])
-@pytest.mark.parametrize('alone', [True, False])
-@pytest.mark.parametrize('stage', ['stored', 'spilled', 'voted', 'locked', 'unlocked'])
-def test_what_is_unfinished(stage, alone, fault):
+@pytest.mark.parametrize('stage', ['stored', 'spilled', 'voting', 'voted', 'voted large',
+                                   'locked', 'unlocked', 'unlocked and committed'])
+def test_what_is_unfinished(stage, fault):
     script = Script()
     master = script.serve()
     client = script.client()
-    count = 6 if stage == 'spilled' else 1
-    for oid in range(count):
-        client.store(TTID, record(oid, data=bytes(1 << 20) if count > 1 else b'data'))
-    if stage in ('voted', 'locked', 'unlocked'):
-        client.voted(TTID, oids=[0], alone=alone)
-    if stage in ('locked', 'unlocked'):
-        master.lock(TTID, 100)
-    if stage == 'unlocked':
+    large = stage in ('spilled', 'voted large')
+    for oid in range(6 if large else 1):
+        client.store(TTID, record(oid, data=bytes(1 << 20) if large else b'data'))
+    if stage == 'voting':
+        script.client('C2').store(TTID + 1, record(9))
+        client.vote(TTID, record(9), oids=[0, 9])
+    elif stage not in ('stored', 'spilled'):
+        client.voted(TTID, oids=[0])
+    if stage.startswith(('locked', 'unlocked')):
+        master.lock(TTID, 100, rows=(0,))
+    if stage.startswith('unlocked'):
         master.unlock(TTID)
+    if stage.endswith('committed'):
         script.wait(limits.LAZY_COMMIT)
-    fault(script, master)
-    if fault is not another_term:
-        master = script.join(session=2)
-    state = master.ask(RequestTerm(2, CANDIDATE))
+    state, master = stand(script, fault, master)
     assert not client.open or fault is crash
-    expected = {'voted': [(TTID, None)], 'locked': [(TTID, 100)]}.get(stage, [])
-    assert [(u.ttid, u.tid) for u in state.unfinished] == ([] if alone else expected)
-    assert state.last_tid == (100 if stage in ('locked', 'unlocked') else 0)
-    tid = 100 if stage in ('locked', 'unlocked') else None
-    assert master.ask(WhatBecameOf(TTID)).tid == tid
-    script.recover(master, term=2, settle=[(u.ttid, u.tid) for u in state.unfinished if u.tid])
+
+    is_locked = stage == 'locked' or (stage == 'unlocked' and fault is crash)
+    is_there = stage.startswith(('locked', 'unlocked'))
+    is_voted = stage.startswith('voted') and fault is not crash
+    assert unfinished(state) == (
+        {TTID: [100, 100, (0,)]} if is_locked else {TTID: [*VOTED]} if is_voted else {})
+    assert state.told == ((RowTid(0, 100),) if is_there and not is_locked else ())
+    assert state.last_tid == (100 if is_there else 0)
+    assert master.ask(WhatBecameOf(TTID)).tid == (100 if is_there else None)
+    script.recover(master, term=2, settle=[u for u in state.unfinished if u.tid is not None])
     assert script.nothing_left()
     client = script.client('C1', term=2)
     loaded = client.load(0)
-    assert (loaded.tid if tid else loaded.error) == (100 if tid else 3)
+    assert (loaded.tid == 100) if is_there else (loaded.error == ErrorCode.NO_OBJECT)
 
 
-def test_what_another_storage_has_locked():
+def test_a_vote_is_not_on_the_disk():
+    script = Script()
+    script.serve()
+    before = script.commits
+    client = script.client()
+    client.voted(TTID, record(1))
+    assert script.commits == before
+    script.wait(limits.LAZY_COMMIT)
+    state, _ = stand(script, crash, None)
+    assert not state.unfinished and state.last_tid == 0
+    assert script.nothing_left()
+
+
+def test_a_crash_between_the_lock_and_its_answer():
+    """The lock was committed, and nobody has heard of it: the next primary does."""
+    script = Script()
+    master = script.serve()
+    script.client().voted(TTID, record(1))
+    master.open = False                         # what is sent to it is lost
+    master.lock(TTID, 100, rows=(1,))
+    state, master = stand(script, crash, None)
+    assert unfinished(state) == {TTID: [100, 100, (1,)]}
+    script.recover(master, term=2, settle=[kept(TTID, 100, rows=(1,))])
+    assert script.client('C1', 2).load(1).tid == 100
+
+
+def test_kept_and_dropped_and_locked_at_once():
     script = Script()
     master = script.serve()
     client = script.client()
-    for i in range(3):
-        client.voted(TTID + i, record(10 + i))
-    script.crash()
-    master = script.join()
-    script.recover(master, term=2, settle=[(TTID + 1, 100), (TTID + 7, 101)])
+    client.voted(TTID, record(1))               # locked and kept
+    client.voted(TTID + 1, record(2))           # locked and dropped
+    client.voted(TTID + 2, record(3))           # voted and locked elsewhere
+    client.voted(TTID + 3, record(4))           # voted only
+    client.voted(TTID + 4, record(5))           # unlocked
+    for i, tid in (0, 100), (1, 101), (4, 103):
+        master.lock(TTID + i, tid)
+    master.unlock(TTID + 4)
+    state, master = stand(script, lose_master, master)
+    assert unfinished(state) == {
+        TTID: [100, 100, ROWS], TTID + 1: [101, 101, ROWS], TTID + 2: [*VOTED], TTID + 3: [*VOTED]}
+    spans = [Span(TTID + i, tid, tid) for i, tid in enumerate(range(100, 105))]
+    assert master.ask(FindTransactions(spans)).found == (TTID + 3,)     # by its tid: 103
+    script.recover(master, term=2, settle=[kept(TTID, 100), kept(TTID + 2, 102),
+                                           kept(TTID + 9, 104)])
+    assert script.nothing_left()
     client = script.client('C1', term=2)
-    assert client.load(11).tid == 100
-    assert type(client.load(10)) is Error and type(client.load(12)) is Error
-    assert script.nothing_left()
-    script.crash()                              # unlocking is lazy: it is asked for again
-    assert script.engine.unfinished() == [(TTID + 1, 100)]
-    assert script.engine.get('oid_mark') == 12
-    script.recover(script.join(), term=3, settle=[(TTID + 1, 100)])
-    assert script.nothing_left()
+    assert [getattr(client.load(oid), 'tid', None) for oid in range(1, 6)] == [
+        100, None, 102, None, 103]
+    # What the dropped one had locked is new again.
+    client.voted(2 * TTID, record(2), record(4))
+
+
+def test_what_was_dropped_was_never_current():
+    script = Script()
+    master = script.serve()
+    client = script.client()
+    script.commit(client, master, TTID, 100, record(1))
+    client.voted(TTID + 1, record(1, base=100), record(7))
+    master.lock(TTID + 1, 101)
+    _, master = stand(script, another_term, master)
+    script.recover(master, term=2)
+    client = script.client('C1', term=2)
+    assert client.load(1).tid == 100 and client.load(7).error == ErrorCode.NO_OBJECT
+    client.voted(2 * TTID, record(1, base=100), record(7))
+    script.crash()
+    assert script.engine.current(1) == 100 and script.engine.current(7) is None
+
+
+@pytest.mark.parametrize('unlocked', [True, False])
+def test_told_is_raised_by_unlock_only(unlocked):
+    script = Script()
+    master = script.serve()
+    client = script.client()
+    script.commit(client, master, TTID, 100, record(1))
+    client.voted(TTID + 1, record(2))
+    master.lock(TTID + 1, 101, rows=(1, 3))
+    if unlocked:
+        master.unlock(TTID + 1)
+    state, _ = stand(script, another_term, master)
+    last = 101 if unlocked else 100
+    assert dict(state.told) == {0: 100, 1: last, 2: 100, 3: last}
+
+
+def test_unlock_rides_with_the_next_commit():
+    script = Script()
+    master = script.serve()
+    client = script.client()
+    script.commit(client, master, TTID, 100, record(1))
+    assert script.engine.changed
+    client.voted(TTID + 1, record(2))
+    master.lock(TTID + 1, 101)
+    state, _ = stand(script, crash, None)
+    assert unfinished(state) == {TTID + 1: [101, 101, ROWS]}
+    assert dict(state.told) == dict.fromkeys(ROWS, 100)
+
+
+def test_votes_live_through_several_primaries():
+    script = Script()
+    master = script.serve()
+    script.client().voted(TTID, record(1))
+    for term in 2, 3, 4:
+        state, master = stand(script, lose_master, master, term)
+        assert unfinished(state) == {TTID: [*VOTED]}
+    script.recover(master, term=5, settle=[kept(TTID, 100)])
+    assert script.client('C1', 5).load(1).tid == 100
 
 
 def test_settled_and_not_unlocked_yet():
     script = Script()
-    script.serve()
+    master = script.serve()
     script.client().voted(TTID, record(1))
-    script.crash()
-    master = script.join()
-    script.recover(master, term=2, settle=[(TTID, 100)], unlock=False)
+    master.lock(TTID, 100)
+    _, master = stand(script, crash, None)
+    script.recover(master, term=2, settle=[kept(TTID, 100)], unlock=False)
     client = script.client('C1', term=2)
     request = client.say(Load(1, 101))
     assert client.quiet()
@@ -94,27 +201,42 @@ def test_settled_and_not_unlocked_yet():
 
 def test_a_half_settled_cluster_recovers_again():
     script = Script()
-    script.serve()
+    master = script.serve()
     script.client().voted(TTID, record(1))
-    script.crash()
-    master = script.join()
-    assert master.ask(RequestTerm(2, CANDIDATE)).granted
-    assert master.ask(Settle([Unfinished(TTID, 100, 100, ())])).last_tid == 100
-    script.crash()
-    state = script.join().ask(RequestTerm(3, CANDIDATE))
-    assert [(u.ttid, u.tid) for u in state.unfinished] == [(TTID, 100)]
+    state, master = stand(script, lose_master, master)
+    assert master.ask(Settle([kept(TTID, 100)])).last_tid == 100
+    state, master = stand(script, crash, None, term=3)
+    assert unfinished(state) == {TTID: [100, 100, ROWS]}
+    assert master.ask(Settle([kept(TTID, 100)])).last_tid == 100
+    assert master.ask(Settle([])).last_tid == 0     # another primary may know better
+    assert script.nothing_left()
 
 
-def test_a_vote_undone_is_never_counted_after_a_crash():
+@pytest.mark.parametrize('wrong', [
+    Unfinished(TTID, None, None, ()), Unfinished(TTID, 101, 100, ()),
+    Unfinished(TTID, 100, (1 << 63) - 1, ())])
+def test_what_can_t_be_kept(wrong):
     script = Script()
-    script.serve()
+    master = script.serve()
+    script.client().voted(TTID, record(1))
+    _, master = stand(script, another_term, master)
+    assert master.ask(Settle([wrong])).error == ErrorCode.REFUSED
+    assert not script.engine.locked()
+    script.recover(master, term=3)
+    assert script.nothing_left()
+
+
+def test_a_vote_undone_does_not_count():
+    script = Script()
+    master = script.serve()
     a, b = script.client('C1'), script.client('C2')
     b.voted(TTID + 1, record(1))
     vote = a.vote(TTID, record(1))
     b.give_way(TTID + 1)
     assert type(a.answer_to(vote)) is Vote.Answer
-    script.crash()
-    script.recover(script.join(), term=2)       # nobody has locked it: it is dropped
+    state, master = stand(script, lose_master, master)
+    assert unfinished(state) == {TTID: [*VOTED]}
+    script.recover(master, term=2)
     assert script.nothing_left()
 
 
@@ -125,8 +247,18 @@ def test_no_master_no_service():
     client.voted(TTID, record(1))
     master.say(ClusterStateChanged(ClusterState.RECOVERING, 'S2 is gone'))
     assert not client.open
-    assert script.engine.unfinished() == [(TTID, None)]
+    assert list(script.node.transactions.kept) == [TTID]
     assert type(master.lock(TTID, 100)) is Error
+
+
+def test_who_takes_no_part_in_recovery_drops_what_it_had_voted():
+    script = Script()
+    master = script.serve()
+    script.client().voted(TTID, record(1))
+    _, master = stand(script, another_term, master)
+    master.say(ClusterStateChanged(ClusterState.RUNNING, ''))
+    assert not script.node.transactions.kept
+    assert master.lock(TTID, 100).error == ErrorCode.UNKNOWN_TTID
 
 
 def test_waiting_votes_and_reads_of_before_are_dropped():
@@ -137,7 +269,7 @@ def test_waiting_votes_and_reads_of_before_are_dropped():
     b.vote(TTID + 1, record(1))
     master.lock(TTID, 100)
     b.say(Load(1, 101))
-    script.recover(master, term=2, settle=[(TTID, 100)])
+    script.recover(master, term=2, settle=[kept(TTID, 100)])
     assert script.nothing_left()
     assert b.quiet()
 
@@ -151,7 +283,6 @@ def test_no_answer_without_a_commit():
         heard = []
         try:
             client.voted(TTID, record(1))
-            heard.append('vote')
             assert type(master.lock(TTID, 100)) is Lock.Answer
             heard.append('lock')
             master.unlock(TTID)
@@ -161,13 +292,12 @@ def test_no_answer_without_a_commit():
             pass
         else:
             break
-        script.crash()
-        state = script.join().ask(RequestTerm(2, CANDIDATE))
+        state, _ = stand(script, crash, None)
         if 'lock' in heard:
-            assert (state.unfinished, state.last_tid) in [
-                (((TTID, 100, 100, ()),), 100), ((), 100)]
-        elif 'vote' in heard:
-            assert [(u.ttid, u.tid) for u in state.unfinished] == [(TTID, None)]
+            assert state.last_tid == 100
+            assert unfinished(state) in ({TTID: [100, 100, ROWS]}, {})
+        else:
+            assert unfinished(state) == {}
     else:
         raise AssertionError('it never ends')
 
@@ -179,24 +309,44 @@ def test_several_locks_need_one_commit():
     for i in range(5):
         client.voted(TTID + i, record(i))
     before = script.commits
-    script.turn(*[events.Received(master.connection, Lock(TTID + i, 100 + i, 100 + i, ()), 50 + i)
+    script.turn(*[events.Received(master.connection, Lock(TTID + i, 100 + i, 100 + i, ROWS), 50 + i)
                   for i in range(5)])
     assert script.commits == before + 1
     assert [request for packet, request in master.heard[-5:]] == list(range(50, 55))
 
 
-def test_an_import_is_settled():
+@pytest.mark.parametrize('stage', ['voted', 'locked'])
+def test_an_import_is_settled(stage):
     script = Script()
     master = script.serve()
     script.client().voted(TTID, record(1, None, b'1', 50), record(1, None, b'2', 60), oids=[1],
                           transactions=[metadata(1, tid=50), metadata(1, tid=60)])
-    master.lock(TTID, 60)
-    script.crash()
-    master = script.join()
-    state = script.recover(master, term=2, settle=[(TTID, 60)])
-    assert [(u.ttid, u.tid) for u in state.unfinished] == [(TTID, 60)] and state.last_tid == 60
+    if stage == 'locked':
+        master.lock(TTID, 60, first=50)
+        state, master = stand(script, crash, None)
+        assert unfinished(state) == {TTID: [50, 60, ROWS]} and state.last_tid == 60
+    else:
+        _, master = stand(script, another_term, master)
+    assert master.ask(FindTransactions([Span(TTID, 50, 60)])).found == ()
+    script.recover(master, term=2, settle=[kept(TTID, 60, first=50)])
+    assert master.ask(FindTransactions([Span(TTID, 50, 60)])).found == (TTID,)
     client = script.client('C1', term=2)
     assert client.load(1, 60).tid == 50 and client.load(1).tid == 60
+
+
+def test_an_import_is_dropped_whole():
+    script = Script()
+    master = script.serve()
+    client = script.client()
+    script.commit(client, master, TTID, 40, record(1))
+    client.voted(TTID + 1, record(1, None, b'1', 50), record(2, None, b'2', 60), oids=[1, 2],
+                 transactions=[metadata(1, tid=50), metadata(2, tid=60)])
+    master.lock(TTID + 1, 60, first=50)
+    state, master = stand(script, crash, None)
+    script.recover(master, term=2)
+    client = script.client('C1', term=2)
+    assert client.load(1).tid == 40 and client.load(2).error == ErrorCode.NO_OBJECT
+    assert script.engine.last_tid() == 40
 
 
 def test_starting_with_a_database_that_fails():
@@ -204,3 +354,143 @@ def test_starting_with_a_database_that_fails():
     engine.fail_at(1)
     with pytest.raises(EngineError):
         Script(engine)
+
+
+# -- large ones are locked in slices -------------------------------------------------------------
+class SlowEngine(MemoryEngine):
+    """Its `prepare_lock` takes as long as it does in a database: one unit for each record."""
+
+    def __init__(self):
+        super().__init__()
+        self.prepared = {}
+
+    def prepare_lock(self, ttid, first, tid, amount):
+        self.prepared[ttid] = self.prepared.get(ttid, 0) + amount
+        return self.prepared[ttid] >= len(self._pended[ttid])
+
+    def lock(self, ttid, *args):
+        assert ttid not in self._pended or self.prepared.get(ttid, 0) >= len(self._pended[ttid])
+        super().lock(ttid, *args)
+
+    def forget(self, ttid):
+        self.prepared.pop(ttid, None)
+        super().forget(ttid)
+
+
+COUNT = 300
+
+
+@pytest.fixture
+def large():
+    """A transaction of many records, for which *lock* has come and is not answered."""
+    script = Script(SlowEngine())
+    script.m = script.serve()
+    script.a, script.b = script.client('C1'), script.client('C2')
+    script.commit(script.b, script.m, TTID + 9, 90, record(1))
+    records = [record(oid, 90 if oid == 1 else 0, data=bytes(20_000))
+               for oid in range(1, COUNT + 1)]
+    for i in range(0, COUNT, 50):
+        script.a.store(TTID, *records[i:i + 50])
+    script.a.voted(TTID, oids=range(1, COUNT + 1))
+    script.request = script.m.say(Lock(TTID, 100, 100, ROWS))
+    assert script.m.answer_to(script.request) is None
+    return script
+
+
+def slices(script):
+    """Until nothing is left to be done in the background; how many that took."""
+    count = 0
+    while script.node.background:
+        script.step(events.Slice(50))
+        count += 1
+    return count
+
+
+def test_a_large_one_is_locked_in_slices(large):
+    before = large.commits
+    read = large.b.say(Load(1, 101))
+    assert large.b.load(1, 100).tid == 90       # below its tid
+    assert large.b.answer_to(read) is None
+    assert large.b.load(COUNT + 1).error == ErrorCode.NO_OBJECT
+    large.b.voted(TTID + 10, record(COUNT + 1))
+    assert type(large.m.lock(TTID + 10, 101)) is Lock.Answer   # others are served meanwhile
+    large.m.unlock(TTID + 10)
+    assert large.m.lock(TTID, 100).error == ErrorCode.REFUSED       # asked for already
+    assert slices(large) > 3
+    assert type(large.m.answer_to(large.request)) is Lock.Answer
+    assert large.commits > before + 1
+    assert large.b.answer_to(read) is None
+    large.m.unlock(TTID)
+    assert large.b.answer_to(read).tid == 100
+    assert large.nothing_left()
+
+
+@pytest.mark.parametrize('done', [0, 2])
+@pytest.mark.parametrize('fault', [crash, lose_master, another_term])
+@pytest.mark.parametrize('keep', [True, False])
+def test_a_large_one_half_locked_at_a_change_of_the_primary(large, done, fault, keep):
+    for _ in range(done):
+        large.step(events.Slice(50))
+    if fault is crash:
+        large.wait(limits.LAZY_COMMIT)          # what is half done is on the disk
+    state, master = stand(large, fault, large.m)
+    assert unfinished(state) == ({} if fault is crash else {TTID: [*VOTED]})
+    assert not large.node.background and state.last_tid == 90
+    if keep and fault is not crash:
+        request = master.say(Settle([kept(TTID, 100)]))
+        assert master.answer_to(request) is None
+        assert master.ask(Settle([])).error == ErrorCode.NOT_READY      # it is at it
+        slices(large)
+        assert master.answer_to(request).last_tid == 100
+        large.recover(master, term=3, settle=[kept(TTID, 100)])
+    else:
+        large.recover(master, term=3)
+    assert large.nothing_left()
+    assert large.client('C1', 3).load(1).tid == (100 if keep and fault is not crash else 90)
+
+
+def test_a_large_one_is_left_to_the_next_start_by_a_stop(large):
+    large.step(events.Slice(50))
+    large.m.say(ClusterStateChanged(ClusterState.STOPPING, ''))
+    assert large.exit[0] == 0
+    large.crash()
+    assert large.nothing_left() and large.engine.current(1) == 90
+
+
+def test_the_client_of_a_large_one_may_go(large):
+    large.announce(removed=['C1'])
+    slices(large)
+    assert type(large.m.answer_to(large.request)) is Lock.Answer
+    large.m.unlock(TTID)
+    assert large.b.load(COUNT).tid == 100
+    assert large.nothing_left()
+
+
+def test_nothing_is_stored_to_what_is_being_locked(large):
+    answer = large.a.ask(Store(TTID, [record(COUNT + 1)], ()))
+    assert answer is None or type(answer) is Error
+    slices(large)
+    large.m.unlock(TTID)
+    assert large.b.load(COUNT + 1).error == ErrorCode.NO_OBJECT
+
+
+def test_what_was_dropped_is_cleaned_in_the_background():
+    class Dropping(MemoryEngine):
+        left = 0
+        needs_cleaning = property(lambda self: self.left > 0)
+
+        def drop(self, ttid):
+            super().drop(ttid)
+            self.left += 120
+
+        def clean(self, amount):
+            self.left -= amount
+            return self.left > 0
+
+    script = Script(Dropping())
+    master = script.serve()
+    script.client().voted(TTID, record(1))
+    master.lock(TTID, 100)
+    script.recover(master, term=2)
+    assert slices(script) == 3
+    assert script.nothing_left()

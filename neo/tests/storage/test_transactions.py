@@ -27,10 +27,9 @@ def answer(party, request):
 
 
 # -- plain commits --------------------------------------------------------------------------
-@pytest.mark.parametrize('alone', [True, False])
-def test_commit(script, alone):
+def test_commit(script):
     script.a.store(TTID, record(1, data=b'one'))
-    assert script.a.voted(TTID, record(2, data=b'two'), oids=[1, 2], alone=alone) == 0
+    assert script.a.voted(TTID, record(2, data=b'two'), oids=[1, 2]) == 0
     assert script.engine.current(1) is None
     script.m.lock(TTID, 100)
     script.m.unlock(TTID)
@@ -43,19 +42,14 @@ def test_commit(script, alone):
 def test_durability_is_asked_for_where_it_counts(script):
     before = script.commits
     script.a.store(TTID, record(1))
-    script.a.voted(TTID, oids=[1], alone=True)
+    script.a.voted(TTID, oids=[1])
     assert script.commits == before             # the lock decides
     script.m.lock(TTID, 100)
     assert script.commits == before + 1
     script.m.unlock(TTID)
-    script.a.voted(TTID + 1, record(2))
-    assert script.commits == before + 2
-    script.m.lock(TTID + 1, 101)
-    assert script.commits == before + 3
-    script.m.unlock(TTID + 1)
-    assert script.commits == before + 3 and script.engine.changed
+    assert script.commits == before + 1 and script.engine.changed
     script.wait(limits.LAZY_COMMIT)
-    assert script.commits == before + 4 and not script.engine.changed
+    assert script.commits == before + 2 and not script.engine.changed
 
 
 def test_only_metadata(script):
@@ -217,15 +211,14 @@ def test_give_way_of_a_store(script):
     assert answer(script.b, vote) == 1
 
 
-@pytest.mark.parametrize('alone', [True, False])
-def test_give_way_of_a_vote_that_was_answered(script, alone):
-    script.b.voted(YOUNG, record(1, data=b'young'), alone=alone)
+def test_give_way_of_a_vote_that_was_answered(script):
+    script.b.voted(YOUNG, record(1, data=b'young'))
     old = script.a.vote(OLD, record(1, data=b'old'))
     script.b.take(GiveWay)
     script.b.give_way(YOUNG)
     assert answer(script.a, old) == 0
     assert script.m.lock(YOUNG, 99).error == ErrorCode.UNKNOWN_TTID     # it does not count
-    young = script.b.vote(YOUNG, oids=[1], alone=alone)
+    young = script.b.vote(YOUNG, oids=[1])
     assert script.b.quiet()
     script.a.abort(OLD)
     assert answer(script.b, young) == 1
@@ -355,7 +348,7 @@ def test_who_should_give_way_and_does_not(script):
 
 
 # -- clients that go ------------------------------------------------------------------------
-@pytest.mark.parametrize('stage', ['stored', 'waiting', 'conflict', 'parked', 'alone', 'voted',
+@pytest.mark.parametrize('stage', ['stored', 'waiting', 'conflict', 'parked', 'voted',
                                    'spilled', 'gave way'])
 @pytest.mark.parametrize('how', ['removed', 'abort', 'leave and removed', 'leave and abort'])
 def test_what_is_not_locked_is_freed(script, stage, how):
@@ -375,13 +368,13 @@ def test_what_is_not_locked_is_freed(script, stage, how):
         for oid in range(2, 8):
             script.a.store(ttid, record(oid, data=bytes(1 << 20)))
     else:
-        script.a.voted(ttid, record(2), alone=stage == 'alone')
+        script.a.voted(ttid, record(2))
     if stage == 'gave way':
         script.b.store(TTID + 1, record(2))
         script.a.give_way(ttid)
     if how.startswith('leave'):
         script.a.leave()
-        if stage in ('voted', 'alone'):
+        if stage == 'voted':
             assert not script.nothing_left()
     if how == 'leave and abort':
         script.a = script.client('C1')
@@ -411,13 +404,13 @@ def test_what_is_locked_is_finished_without_the_client(script):
 
 
 def test_a_connection_that_broke_in_finish(script):
-    for alone in True, False:
-        ttid = TTID + alone
-        script.a.voted(ttid, record(ttid), alone=alone)
+    for i in range(2):
+        ttid = TTID + i
+        script.a.voted(ttid, record(ttid))
         script.a.leave()
-        assert type(script.m.lock(ttid, 100 + alone)) is Lock.Answer
+        assert type(script.m.lock(ttid, 100 + i)) is Lock.Answer
         script.m.unlock(ttid)
-        assert script.b.load(ttid).tid == 100 + alone
+        assert script.b.load(ttid).tid == 100 + i
         script.a = script.client('C1')
     assert script.nothing_left()
 
@@ -433,21 +426,20 @@ def test_a_broken_connection_is_not_mended(script):
 def test_late_packets_of_a_client_that_is_gone(script):
     script.announce(removed=['C1'])
     script.a.say(Store(TTID, [record(1)], ()))
-    script.a.say(Vote(TTID, [record(1)], (), [1], [metadata(1)], False))
+    script.a.say(Vote(TTID, [record(1)], (), [1], [metadata(1)]))
     assert script.nothing_left()
 
 
 # -- imports --------------------------------------------------------------------------------
-@pytest.mark.parametrize('alone', [True, False])
-def test_imports_of_one_client_share(script, alone):
+def test_imports_of_one_client_share(script):
     for ttid, tids in (TTID, (100, 101)), (TTID + 1, (102, 103)):
         script.a.voted(ttid, *[record(1, None, b'%d' % tid, tid) for tid in tids], oids=[1],
-                       transactions=[metadata(1, tid=tid) for tid in tids], alone=alone)
+                       transactions=[metadata(1, tid=tid) for tid in tids])
     other = script.b.vote(TTID + 2, record(1))
-    script.m.lock(TTID, 101)
+    script.m.lock(TTID, 101, first=100)
     read = script.b.say(Load(1, 101))    # 100 is below
     assert script.b.answer_to(read) is None
-    script.m.lock(TTID + 1, 103)
+    script.m.lock(TTID + 1, 103, first=102)
     script.m.unlock(TTID)
     assert script.b.answer_to(read).data == b'100'
     assert script.b.quiet()
@@ -465,14 +457,13 @@ def test_imports_of_two_clients_exclude_each_other(script):
 
 
 # -- large ones -----------------------------------------------------------------------------
-@pytest.mark.parametrize('alone', [True, False])
-def test_a_large_transaction_goes_through_the_engine(script, alone):
+def test_a_large_transaction_goes_through_the_engine(script):
     data = bytes(1 << 20)
     for oid in range(1, 11):
         script.a.store(TTID, record(oid, data=data))
     assert script.node.transactions.by_ttid[TTID].size <= limits.PENDING_IN_MEMORY
     script.a.store(TTID, record(1, data=b'changed'))
-    script.a.voted(TTID, record(11), oids=range(1, 12), alone=alone)
+    script.a.voted(TTID, record(11), oids=range(1, 12))
     script.m.lock(TTID, 100)
     script.m.unlock(TTID)
     assert script.nothing_left()
@@ -513,20 +504,4 @@ def test_full_disk():
     client.abort(TTID + 1)
     assert script.nothing_left()
     script.engine.capacity *= 2
-    script.wait(limits.FREE_SPACE_INTERVAL)
     client.store(TTID + 2, record(3, data=bytes(9000)))
-
-
-def test_free_space_is_not_asked_for_each_time(script):
-    asked = []
-    free_space = script.engine.free_space
-
-    class Asked:
-        def free_space(self):
-            asked.append(1)
-            return free_space()
-
-    script.node.space._engine = Asked()
-    for i in range(100):
-        script.a.store(TTID, record(i))
-    assert len(asked) <= 1
