@@ -42,7 +42,7 @@ class Disk:
 
     def unfinished(self):
         """What is there of transactions that have not ended."""
-        return self.engine.unfinished() + sorted(self.engine._pended)
+        return self.engine.locked() + sorted(self.engine._pended)
 
     def opened(self):
         self.engine = self.engine.reopened()

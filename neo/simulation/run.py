@@ -171,7 +171,7 @@ class Run:
             node = self.sim.world.node(name)
             if name[0] == 'S':
                 there = (machine.disk.unfinished(), node.transactions.by_ttid,
-                         node.transactions.locks.held, node.transactions.in_memory, node.parked)
+                         node.transactions.locks.held, node.transactions.kept, node.parked)
             elif name[0] == 'C':
                 there = node.unfinished, node.transactions, node.outcomes, node.imports
             elif node.transactions is None:

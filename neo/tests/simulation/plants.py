@@ -4,7 +4,7 @@ from neo.cluster.events import Send
 from neo.cluster.node import handles
 from neo.master.node import Master
 from neo.master.transactions import Transactions
-from neo.protocol.packets import Lock, NodesChanged, ReserveOids, Settle, Vote, WhatBecameOf
+from neo.protocol.packets import Lock, NodesChanged, ReserveOids, Settle, WhatBecameOf
 from neo.protocol.types import NodeKind
 from neo.storage import serve_master
 from neo.storage.node import Storage
@@ -19,19 +19,6 @@ def with_handler(base, function):
         handlers = {key: value for key, value in handlers.items() if key[:2] != (code, kind)}
     handlers.update({key: function for key in function.handled})
     return type('Wrong' + base.__name__, (base,), {'handlers': handlers})
-
-
-# -- a vote is answered before it is durable --------------------------------------------------
-class VolatileVotes(Storage):
-
-    def ready(self):
-        batch = super().ready()
-        sent = [effect.packet for effect in batch.effects if type(effect) is Send]
-        if any(type(packet) is Vote.Answer for packet in sent) and not any(
-                type(packet) in (Lock.Answer, Settle.Answer, ReserveOids.Answer)
-                for packet in sent):
-            batch.commit = False
-        return batch
 
 
 # -- the client is told before the last storage has locked --------------------------------------
@@ -109,9 +96,7 @@ def deny(master, peer, packet, request_id):
 # -- recovery drops what is locked ----------------------------------------------------------------
 @handles(Settle, sender=MASTER)
 def drop_all(node, peer, packet, request_id):
-    for ttid, _ in node.engine.unfinished():
-        node.engine._unfinished[ttid] = None
-        node.engine.forget(ttid)
+    node.transactions.settle(())
     node.durable()
     node.answer(peer, request_id, Settle.Answer(node.engine.last_tid()))
 
@@ -124,7 +109,6 @@ class DeafClient(Client):
 
 
 PLANTS = {
-    'a vote is not durable': {'storage': VolatileVotes},
     'a lock is not durable': {'storage': VolatileLocks},
     'told before the last lock': {'master': HastyMaster},
     'no base is compared': {'storage': CarelessStorage},
