@@ -4,6 +4,11 @@ import os
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption('--rewrite', action='store_true',
+                     help='write the traces of neo/tests/conversations anew')
+
+
 def _fail_if_skipped(report, what):
     # An expected failure is reported as skipped too: that one is meant.
     if os.environ.get('CI') == 'true' and report.skipped and not hasattr(report, 'wasxfail'):
