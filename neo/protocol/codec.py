@@ -2,14 +2,15 @@
 
 A connection starts, each way, with a preamble: magic and the range of versions its sender speaks.
 Then frames follow: a length of 4 bytes, and so many bytes of msgpack.  Nothing is taken on trust:
-a length is checked before any memory is taken, types before a node sees them.
+a length is checked before any memory is taken, what arrays announce before they are made, types
+before a node sees them.
 """
 from struct import Struct
 
 import msgpack
 
 from . import limits, packets                   # noqa: F401 (declares the packets)
-from .declare import BY_CODE
+from .declare import BY_CODE, announced
 
 MAGIC = b'NEO\x8a'                              # not text, and not the start of a TLS record
 VERSIONS = 1, 1                                 # lowest and highest this code speaks
@@ -28,6 +29,10 @@ class VersionMismatch(ProtocolError):
     pass
 
 
+class TooLarge(ProtocolError):
+    """A packet above the limit of frames, which is therefore not sent."""
+
+
 def preamble(versions=VERSIONS):
     return _preamble.pack(MAGIC, *versions)
 
@@ -44,46 +49,87 @@ def agree(data, versions=VERSIONS):
     return version
 
 
-
 def encode(packet, request_id=0):
-    """One frame with its header."""
-    body = msgpack.packb((packet.code, request_id, *packet.values()))
+    """One frame with its header; raises TooLarge."""
+    try:
+        body = msgpack.packb((packet.code, request_id, *packet.values()))
+    except ValueError:          # above 4 GiB
+        raise TooLarge('%s is above the limit of %d bytes'
+                       % (type(packet).__name__, limits.MAX_FRAME))
     if len(body) > limits.MAX_FRAME:
-        raise ProtocolError('%s of %d bytes is above the limit of %d'
-                            % (type(packet).__name__, len(body), limits.MAX_FRAME))
+        raise TooLarge('%s of %d bytes is above the limit of %d'
+                       % (type(packet).__name__, len(body), limits.MAX_FRAME))
     return _length.pack(len(body)) + body
 
 
-def decode(body):
-    """`(packet, request id)` of one frame without its header; raises ProtocolError."""
+def decode(body, known=True):
+    """`(packet, request id)` of one frame without its header; raises ProtocolError.
+
+    A sender that is not `known` can't make it take more than some 100 KiB."""
     try:
-        frame = msgpack.unpackb(body, use_list=False)
+        first, code = body[0], body[1]
+        if code > 0x7f:
+            code = body[2] if code == 0xcc else None
+    except IndexError:
+        raise ProtocolError('not a packet: %d bytes' % len(body))
+    cls = BY_CODE.get(code)
+    if cls is None or not 0x92 <= first <= 0x9f:
+        raise ProtocolError('unknown packet %s' % code)
+    if len(body) > cls.plain or not known:
+        _check_sizes(cls, body, known)
+    try:
+        frame = msgpack.unpackb(body, use_list=False, max_array_len=cls.longest, max_map_len=0,
+                                max_ext_len=0)
     except Exception as e:      # msgpack raises several kinds: all of them mean bad bytes
-        raise ProtocolError('not a packet: %s' % (str(e) or type(e).__name__)[:200])
-    if type(frame) is not tuple or len(frame) < 2:
-        raise ProtocolError('not a packet: no code')
-    code, request_id = frame[:2]
-    cls = BY_CODE.get(code) if type(code) is int else None
-    if cls is None:
-        raise ProtocolError('unknown packet %.20r' % (code,))
+        raise ProtocolError('not a packet: %s' % _brief(e))
+    request_id = frame[1]
     if type(request_id) is not int or not 0 <= request_id < 1 << 63 or not cls.check(frame):
         raise ProtocolError('%s with wrong fields' % cls.__name__)
     return cls.from_frame(frame), request_id
+
+
+def _check_sizes(cls, body, known):
+    """Is it no longer than such a packet can be, and do all arrays have the items that they
+    announce?  Nothing is made of them.
+
+    msgpack makes room for an array before it has seen its items, and arrays may be nested: some
+    KiB could announce gigabytes."""
+    size = len(body)
+    if size > cls.largest:
+        raise ProtocolError('%s of %d bytes' % (cls.__name__, size))
+    if announced(size, cls.longest) <= (limits.UNPACK_SPARE if known else
+                                        limits.UNPACK_SPARE_UNIDENTIFIED):
+        return
+    unpacker = msgpack.Unpacker(None, max_buffer_size=size, read_size=size)
+    unpacker.feed(body)
+    try:
+        unpacker.skip()
+    except Exception as e:
+        raise ProtocolError('not a packet: %s' % _brief(e))
+
+
+def _brief(error):
+    return (str(error) or type(error).__name__)[:200]
 
 
 class Decoder:
     """Cuts a stream of bytes into packets.
 
     `feed` takes what was received; iterate `packets()` after it.  `limit` is the longest frame
-    accepted: raise it once the peer has said who it is.
+    accepted; `trust` raises it, once the peer has said who it is.
     """
 
     def __init__(self, versions=VERSIONS, limit=limits.MAX_FRAME_UNIDENTIFIED):
         self.version = None         # agreed, once the peer's preamble has come
+        self.known = False
         self.limit = limit
         self._versions = versions
         self._buffer = bytearray()
         self._start = 0             # of what is not consumed yet
+
+    def trust(self, limit):
+        self.limit = max(self.limit, limit)
+        self.known = True
 
     def feed(self, data):
         if self._start:
@@ -111,7 +157,7 @@ class Decoder:
             if len(buffer) < end:
                 break
             with memoryview(buffer) as view, view[begin:end] as body:
-                decoded = decode(body)
+                decoded = decode(body, self.known)
             self._start = end
             yield decoded
         if self._start == len(buffer):

@@ -1,12 +1,19 @@
 """How a packet is declared: a class with annotations becomes a small class with slots.
 
 There is no base class and no introspection at run time.  `__init__`, `values` and `check` are
-compiled once from the annotations.
+compiled once from the annotations, and so are its sizes: `largest`, in bytes (infinite if nothing
+but MAX_FRAME bounds it), `longest`, the items of its longest array (-1: as many as fit), and
+`plain`, the bytes up to which a frame can be decoded without further care.
 """
-from .types import scope_of, type_of
+from math import inf
+
+from . import limits
+from .types import HEADER, INTEGER, scope_of, type_of
 
 BY_CODE = {}                    # code -> packet class
 ANSWER = 0x80                   # the code of an answer is that of its request, with this bit
+POINTER = 8                     # bytes of memory for one item of an array
+DEPTH = 1024                    # levels of arrays that msgpack follows
 
 
 def packet(code, route):
@@ -45,6 +52,7 @@ def _declare(cls, code, routes):
         '__qualname__': cls.__qualname__, '__repr__': _repr, '__eq__': _eq, '__hash__': None,
         'code': code, 'routes': frozenset(routes), 'fields': fields, 'types': types,
         'is_answer': bool(code & ANSWER),
+        **_sizes(types),
         '__init__': _compile('__init__(self, %s)' % ', '.join(fields),
                              ['self.%s = %s' % (field, field) for field in fields] or ['pass']),
         'values': _compile('values(self)', ['return (%s)' % ''.join(
@@ -56,6 +64,24 @@ def _declare(cls, code, routes):
     if BY_CODE.setdefault(code, declared) is not declared:
         raise ValueError('%s and %s have the same code' % (declared, BY_CODE[code]))
     return declared
+
+
+def _sizes(types):
+    largest = HEADER + 2 * INTEGER + sum(t.largest for t in types)
+    most = max([2 + len(types), *(t.most for t in types)])
+    longest = -1 if most == inf else most
+    plain = largest
+    if announced(limits.MAX_FRAME, longest) > limits.UNPACK_SPARE:
+        plain = 3 * int((limits.UNPACK_SPARE / 3 / POINTER) ** .5)
+        assert announced(plain, -1) <= limits.UNPACK_SPARE
+    return {'largest': largest, 'longest': longest, 'plain': min(plain, largest)}
+
+
+def announced(size, longest):
+    """Bytes of memory that msgpack may take for arrays of which only the beginnings are in a frame
+    of that size: one within the other, each as long as it may be."""
+    length = size if longest < 0 else min(size, longest)
+    return POINTER * length * min(DEPTH, size // 3)
 
 
 def _check(types):
@@ -88,8 +114,26 @@ def _repr(self):
 
 
 def _short(value):
-    text = repr(value)
-    return text if len(text) <= 80 else text[:60] + '…(%d)' % len(text)
+    text = ''.join(_pieces(value, 80))
+    return text if len(text) <= 80 else text[:60] + '…'
+
+
+def _pieces(value, room):
+    """Parts of what `repr` gives, until there is no room: it may be of a value of many MiB."""
+    if isinstance(value, (bytes, str)) and len(value) > room:
+        yield '%r…(%d)' % (value[:room // 2], len(value))
+    elif isinstance(value, (tuple, list)):
+        yield '('
+        for place, item in enumerate(value):
+            if room <= 0:
+                yield '…(%d)' % len(value)
+                return
+            for piece in (', ' if place else '', *_pieces(item, room)):
+                yield piece
+                room -= len(piece)
+        yield ')'
+    else:
+        yield repr(value)
 
 
 def _eq(self, other):

@@ -11,16 +11,24 @@ MiB = 1 << 20
 # A frame holds at most one object beside small fields.  It is above the largest pickle that
 # people store in practice, and below what would make a node swap.
 MAX_FRAME = 256 * MiB
-# What somebody who has not yet said who it is may send: an Identify is well below it.
-MAX_FRAME_UNIDENTIFIED = 64 * KiB
+# What somebody who has not yet said who it is may send: the largest Identify is below it.
+MAX_FRAME_UNIDENTIFIED = 4 * KiB
+# What arrays that a frame only announces may take before it is seen that they are not there: 8
+# bytes per item, once for each level.  It is looked at before where it could be more.
+UNPACK_SPARE_UNIDENTIFIED = 256 * KiB
+UNPACK_SPARE = 16 * MiB
 # One object, with room for the rest of its frame.
 MAX_OBJECT = MAX_FRAME - MiB
 # Texts that people write: cluster and node names, addresses, messages of errors.
 MAX_TEXT = 4 * KiB
+# Names of clusters, nodes and hosts.
+MAX_NAME = 255
 # User, description and extension of one transaction.
 MAX_METADATA = 16 * MiB
 MAX_PARTITIONS = 10_000
 MAX_REPLICAS = 15
+# Cells of one row of the table: copies, and those that are being filled or left, meanwhile.
+MAX_CELLS = 256
 
 # -- sockets --------------------------------------------------------------------------------
 READ_SIZE = 256 * KiB           # taken from one connection before the next one has its turn

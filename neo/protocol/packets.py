@@ -5,11 +5,12 @@ On one connection, packets arrive in the order in which they were sent; several 
 rest on that.
 """
 from .declare import packet, request
+from .limits import MAX_PARTITIONS
 from .types import (Address, Ballot, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
-                    ErrorCodeType, Imported, List, Member, Metadata, Name, NodeId, NodeInfo,
+                    ErrorCodeType, Imported, Label, List, Member, Metadata, Name, NodeId, NodeInfo,
                     NodeKindType, ObjectSerial, Oid, Optional, Record, RecordPosition, Revision,
-                    RowTid, Session, Span, StoredMetadata, StoredRecord, Table, TableKey, Term,
-                    Text, Tid, Time, Ttid, Unfinished, Uuid)
+                    RowTid, Rows, Session, Span, StoredMetadata, StoredRecord, Table, TableKey,
+                    Term, Text, Tid, Time, Ttid, Unfinished, Uuid)
 
 
 # -- any node -------------------------------------------------------------------------------
@@ -32,7 +33,7 @@ class Identify:
     cluster_id: Optional(Uuid)      # None: of no cluster yet
     history: Optional(Uuid)
     term: Term                      # the highest the sender has promised or heard of
-    name: Text                      # what the operator calls the sender, may be empty
+    name: Label                     # what the operator calls the sender, may be empty
     address: Optional(Address)      # where the sender listens
     clock: Time                     # seconds since 1970, as the sender sees it
 
@@ -100,7 +101,7 @@ class RequestTerm:
         last_tid: Tid               # the highest it has seen
         oid_mark: Oid               # no oid below may be given again
         unfinished: List(Unfinished)
-        told: List(RowTid)          # of every row that a transaction wrote in which it took part
+        told: List(RowTid, MAX_PARTITIONS)      # of each row written by what it took part in
         clock: Time
 
 
@@ -259,7 +260,7 @@ class Lock:
     ttid: Ttid
     first: Tid
     tid: Tid
-    rows: List(Count)
+    rows: Rows
 
     class Answer:
         ttid: Ttid
@@ -338,7 +339,7 @@ class ListTransactions:
     is where to go on, or None at the end."""
     start: Tid
     stop: Tid
-    rows: List(Count)
+    rows: Rows
 
     class Answer:
         transactions: List(StoredMetadata)
@@ -352,7 +353,7 @@ class ListRecords:
     start: Tid
     after_oid: Optional(Oid)
     stop: Tid
-    rows: List(Count)
+    rows: Rows
 
     class Answer:
         records: List(StoredRecord)

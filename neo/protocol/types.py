@@ -7,8 +7,15 @@ as tuples.
 """
 from collections import namedtuple
 from enum import IntEnum
+from math import inf
 
 from . import limits
+
+# Bytes on the wire, at most: what comes before a text, bytes or an array; an integer or a float; a
+# character.
+HEADER = 5
+INTEGER = 9
+UTF8 = 4
 
 MAX_ID = (1 << 63) - 1          # oids, tids and ttids are below 2^63
 ZERO = 0                        # the root object; and "before any transaction" as a tid
@@ -26,15 +33,21 @@ class Type:
 
     What crosses the border as nested arrays is made of named tuples once it has been checked:
     `conversion` is the Python expression for that (None: the value is as it should be), which may
-    use the classes of `classes`."""
+    use the classes of `classes`.
 
-    def __init__(self, name, expression, kind=None, detail=None, conversion=None, classes=()):
+    `largest` is how many bytes it takes at most on the wire, and `most` how many items its
+    longest array has; infinite if nothing but the frame bounds them."""
+
+    def __init__(self, name, expression, kind=None, detail=None, conversion=None, classes=(),
+                 largest=INTEGER, most=0):
         self.name = name
         self.expression = expression
         self.kind = kind
         self.detail = detail
         self.conversion = conversion
         self.classes = frozenset(classes)
+        self.largest = largest
+        self.most = most
 
     def check(self, value):
         return self.expression.format(value)
@@ -56,8 +69,9 @@ def _integer(name, maximum):
 
 
 def _sized(name, kind, maximum):
+    largest = HEADER + maximum * (UTF8 if kind == 'str' else 1)
     return Type(name, '(type({0}) is %s and len({0}) <= %d)' % (kind, maximum),
-                kind, maximum)
+                kind, maximum, largest=largest)
 
 
 Oid = _integer('Oid', MAX_ID)
@@ -69,11 +83,13 @@ Session = _integer('Session', MAX_ID)
 Bool = Type('Bool', '(type({0}) is bool)')
 Time = Type('Time', '(type({0}) is float)')
 Text = _sized('Text', 'str', limits.MAX_TEXT)
-Name = Type('Name', '(type({0}) is str and 0 < len({0}) <= 255)')
+Label = _sized('Label', 'str', limits.MAX_NAME)
+Name = Type('Name', '(type({0}) is str and 0 < len({0}) <= %d)' % limits.MAX_NAME,
+            largest=Label.largest)
 NodeId = Type('NodeId', "(type({0}) is str and 1 < len({0}) <= 12 and {0}[0] in 'MSAC'"
-                        " and {0}[1:].isdecimal())")
-Uuid = Type('Uuid', '(type({0}) is bytes and len({0}) == 16)')
-Checksum = Type('Checksum', '(type({0}) is bytes and len({0}) == 16)')
+                        " and {0}[1:].isdecimal())", largest=HEADER + 12 * UTF8)
+Uuid = Type('Uuid', '(type({0}) is bytes and len({0}) == 16)', largest=HEADER + 16)
+Checksum = Type('Checksum', '(type({0}) is bytes and len({0}) == 16)', largest=HEADER + 16)
 Data = _sized('Data', 'bytes', limits.MAX_OBJECT)
 Bytes = _sized('Bytes', 'bytes', limits.MAX_METADATA)
 
@@ -83,18 +99,23 @@ def Optional(inner):
     return Type('Optional(%s)' % inner, '({0} is None or %s)' % inner.expression,
                 'Optional', inner,
                 inner.conversion and '(None if {0} is None else %s)' % inner.conversion,
-                inner.classes)
+                inner.classes, inner.largest, inner.most)
 
 
-def List(inner):
-    """A sequence of values of one type."""
+def List(inner, limit=None):
+    """A sequence of values of one type, and of `limit` of them at most (None: of what fits in a
+    frame)."""
     # One comprehension per level; the level shows in the name, which grows with each.
     inner = type_of(inner)
     item = inner.expression.replace('{0}', '{0}_')
     conversion = inner.conversion and '_tuple([%s for {0}_ in {0}])' % (
         inner.conversion.replace('{0}', '{0}_'))
-    return Type('List(%s)' % inner, '(type({0}) is tuple and all([%s for {0}_ in {0}]))' % item,
-                'List', inner, conversion, inner.classes)
+    bound = '' if limit is None else 'and len({0}) <= %d ' % limit
+    most = inf if limit is None else limit
+    return Type('List(%s)' % inner,
+                '(type({0}) is tuple %sand all([%s for {0}_ in {0}]))' % (bound, item),
+                'List', inner, conversion, inner.classes,
+                HEADER + most * inner.largest, max(most, inner.most))
 
 
 def scope_of(classes):
@@ -119,7 +140,9 @@ def Struct(name, doc='', /, **fields):
                               for t, n in zip(types, names))
         conversion = '[_new(%s, (%s,)) for %s in ({0},)][0]' % (name, converted, ', '.join(names))
     cls.TYPE = Type(name, expression, 'Struct', cls, conversion,
-                    {cls}.union(*(t.classes for t in types)))
+                    {cls}.union(*(t.classes for t in types)),
+                    HEADER + sum(t.largest for t in types),
+                    max(len(types), *(t.most for t in types)))
     cls.FIELDS = dict(zip(fields, types))
     scope = scope_of(cls.TYPE.classes)
     cls.of = staticmethod(eval('lambda value: ' + cls.TYPE.convert('value'), scope))
@@ -181,12 +204,13 @@ TableKey = Struct('TableKey', """The order of two tables: of a later primary, or
 one.""", term=Term, ptid=Count)
 Cell = Struct('Cell', storage=NodeId, state=CellStateType)
 Table = Struct('Table', term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
-               rows=List(List(Cell)))
+               rows=List(List(Cell, limits.MAX_CELLS), limits.MAX_PARTITIONS))
+Rows = List(Count, limits.MAX_PARTITIONS)       # of a partition table
 Member = Struct('Member', """Which node has an id: it is known by its identity before it knows its
 id itself.""", id=NodeId, identity=Uuid)
 NodeInfo = Struct('NodeInfo', """`condition` says in words what is wrong with the node, if anything
 is.""", id=NodeId, kind=NodeKindType, address=Optional(Address),
-                  state=NodeStateType, name=Text, condition=Text)
+                  state=NodeStateType, name=Label, condition=Text)
 
 # -- objects and transactions -----------------------------------------------------------------
 Record = Struct('Record', """A revision on its way to a storage.  `base` is the tid it was made from
@@ -220,7 +244,7 @@ wrote.""", tid=Tid, oids=List(Oid))
 Unfinished = Struct('Unfinished', """A transaction that a storage has voted (without a tid), or
 locked and not unlocked: `first` to `tid` are its tids, several for an import, `rows` the rows of
 the table in which it wrote objects or metadata, in any storage.""",
-                    ttid=Ttid, first=Optional(Tid), tid=Optional(Tid), rows=List(Count))
+                    ttid=Ttid, first=Optional(Tid), tid=Optional(Tid), rows=Rows)
 Span = Struct('Span', """Where the records of a transaction are, if they are there: `first` to `tid`
 are its tids, both included.""", ttid=Ttid, first=Tid, tid=Tid)
 RowTid = Struct('RowTid', """A row of the table, and the highest tid that is known to have been told

@@ -147,7 +147,7 @@ class Connection(Stream):
         self._accepted = accepted
         self._pause_at = limits.OUTPUT_PAUSE_UNIDENTIFIED
         if self.outgoing:
-            self.decoder.limit = limits.MAX_FRAME
+            self.decoder.trust(limits.MAX_FRAME)
         self.send(preamble())
 
     def received(self, data):
@@ -164,7 +164,7 @@ class Connection(Stream):
 
     def trust(self, limit):
         """The node knows who this is: take frames up to `limit` bytes."""
-        self.decoder.limit = max(self.decoder.limit, limit)
+        self.decoder.trust(limit)
         self._pause_at = limits.OUTPUT_PAUSE
         if self._accepted is not None:
             self._accepted()

@@ -11,7 +11,9 @@ from functools import partial
 from ..cluster import events
 from ..cluster.turn import finish_turn, take_turn
 from ..protocol import limits
-from ..protocol.codec import ProtocolError, encode
+from ..protocol.codec import ProtocolError, TooLarge, encode
+from ..protocol.packets import Error
+from ..protocol.types import ErrorCode
 from . import addresses, clock
 from .calling import Caller
 from .connection import ConnectionLost
@@ -140,10 +142,27 @@ class Driver:
         packet, request_id, frame = self._frame
         if effect.packet is not packet or effect.request_id != request_id:
             # What goes to many peers is encoded once.
-            frame = encode(effect.packet, effect.request_id)
+            try:
+                frame = encode(effect.packet, effect.request_id)
+            except TooLarge as error:
+                self._refuse_to_send(connection, effect, str(error))
+                return
             self._frame = effect.packet, effect.request_id, frame
         connection.send(frame)
         self._unflushed[connection.number] = connection
+
+    def _refuse_to_send(self, connection, effect, reason):
+        """A bug, or an amount that nobody has thought of: that request fails, and nothing else."""
+        self._log(logging.CRITICAL, 'a packet is not sent: ' + reason)
+        error = Error(ErrorCode.REFUSED, reason)
+        if effect.packet.is_answer:
+            self._send(events.Send(connection.number, error, effect.request_id))
+        elif effect.request_id:
+            self.later(events.Received(connection.number, error, effect.request_id))
+        else:
+            # The peer would not know what it has missed, unless it begins anew.
+            self.later(connection.closed(reason))
+            self._end(connection)
 
     def _exit(self, effect):
         self.exit = effect.status, effect.message

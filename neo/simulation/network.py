@@ -27,7 +27,7 @@ class End:
         self.address = None         # it connected to
         self.decoder = codec.Decoder()
         if outgoing:
-            self.decoder.limit = limits.MAX_FRAME       # as neo.runtime trusts whom it calls
+            self.decoder.trust(limits.MAX_FRAME)        # as neo.runtime trusts whom it calls
         self.open = True            # until this side closes it or learns that it is closed
         self.finished = False       # nothing more arrives here
         self.flight = deque()       # towards this end

@@ -184,6 +184,7 @@ class Process:
         if type(packet) is Error and packet.error == ErrorCode.PROTOCOL:
             self.world.protocol_error(self, packet.message)
         data = codec.encode(packet, effect.request_id)
+        codec.decode(data[codec.HEADER_SIZE:])      # what may not be said shows where it is said
         trace = self.world.trace
         trace.bytes(data)
         trace.note('%s -> %s #%d' % (self.label, end.other.process.label, effect.request_id),
@@ -204,7 +205,7 @@ class Process:
     def _raise(self, effect):
         end = self.ends.get(effect.connection)
         if end is not None:
-            end.decoder.limit = effect.limit
+            end.decoder.trust(effect.limit)
 
     def _set_timer(self, effect):
         entry = self._timers.pop(effect.name, None)

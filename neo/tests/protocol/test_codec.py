@@ -1,14 +1,15 @@
 """Packets to bytes and back, and what comes of bytes that nobody should send."""
 import struct
+import tracemalloc
 
 import msgpack
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from neo.protocol import limits, packets
-from neo.protocol.codec import (HEADER_SIZE, VERSIONS, Decoder, ProtocolError, VersionMismatch,
-                                agree, decode, encode, preamble)
-from neo.protocol.types import MAX_ID
+from neo.protocol.codec import (HEADER_SIZE, VERSIONS, Decoder, ProtocolError, TooLarge,
+                                VersionMismatch, agree, decode, encode, preamble)
+from neo.protocol.types import MAX_ID, Record
 
 from .values import PACKETS, any_packet, packets_of
 
@@ -32,7 +33,9 @@ def test_round_trip(cls):
     @settings(max_examples=15, database=None)
     @given(packets_of(cls), st.integers(0, (1 << 63) - 1))
     def check(packet, request_id):
-        assert decode(encode(packet, request_id)[HEADER_SIZE:]) == (packet, request_id)
+        body = encode(packet, request_id)[HEADER_SIZE:]
+        assert decode(body) == decode(body, known=False) == (packet, request_id)
+        assert len(body) <= cls.largest
     check()
 
 
@@ -125,15 +128,84 @@ def test_the_limit_can_be_raised():
         everything(Decoder(), preamble() + encode(packet, 1))
     decoder = Decoder()
     everything(decoder, preamble())
-    decoder.limit = limits.MAX_FRAME
+    decoder.trust(limits.MAX_FRAME)
     assert everything(decoder, encode(packet, 1)) == [(packet, 1)]
 
 
 def test_too_large_a_packet_is_not_sent():
     half = bytes(limits.MAX_OBJECT // 2)
     record = 1, None, None, 0, b'c' * 16, half, None
-    with pytest.raises(ProtocolError, match='above the limit'):
+    with pytest.raises(TooLarge, match='Store of .* is above the limit'):
         encode(packets.Store(1, (record,) * 3, ()), 1)
+
+
+def test_a_frame_is_no_longer_than_such_a_packet_can_be():
+    body = msgpack.packb([packets.Sync.code, 1, b'x' * 1000])
+    with pytest.raises(ProtocolError, match='^Sync of 10.. bytes$'):
+        decode(body)
+
+
+def test_lists_have_their_limits():
+    rows = tuple(range(limits.MAX_PARTITIONS))
+    assert decode(encode(packets.Lock(1, 2, 2, rows), 1)[HEADER_SIZE:])[0].rows == rows
+    with pytest.raises(ProtocolError):
+        decode(encode(packets.Lock(1, 2, 2, rows + (0,)), 1)[HEADER_SIZE:])
+
+
+# -- memory -------------------------------------------------------------------------------------
+def test_what_strangers_have_to_say_fits_in_their_frames():
+    assert packets.Identify.largest <= limits.MAX_FRAME_UNIDENTIFIED
+    last_words = packets.Error(0, '\u20ac' * (limits.MAX_TEXT // 4))
+    assert len(encode(last_words)) <= limits.MAX_FRAME_UNIDENTIFIED
+
+
+def bombs(code, size):
+    """Frames of `size` bytes from which a careless decoder makes far more."""
+    start = bytes([0x93, *([code] if code < 0x80 else [0xcc, code]), 1])
+    room = size - len(start)
+    long = min(room, 0xffff)
+    nested = b'\xdc' + struct.pack('>H', long)
+    for item in nested, b'\xdd' + struct.pack('>I', room), b'\x9f', b'\x91', b'\x8f\x01':
+        yield start + (item * room)[:room]                  # arrays and maps within each other
+        yield start + (item * min(1000, room // len(item))).ljust(room, b'\0')[:room]
+    for item in b'\x91\x00', b'\x80', b'\xc7\x00\x05', b'\x81\x00\x00', b'\xcb' + bytes(8):
+        count = min((room - 3) // len(item), 0xffff)        # many small ones
+        yield start + b'\xdc' + struct.pack('>H', count) + item * count
+
+
+def peak(function):
+    """Bytes that it takes at most."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        function()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize('known, size, limit', [
+    (False, limits.MAX_FRAME_UNIDENTIFIED, 400 << 10),
+    (True, limits.MAX_FRAME_UNIDENTIFIED, 20 << 20),
+    (True, 64 << 10, 20 << 20),
+    (True, 1 << 20, 64 << 20)])
+@pytest.mark.parametrize('cls', [packets.Identify, packets.Ping, packets.Error, packets.Vote,
+                                 packets.Store, packets.Lock, packets.WriteTable,
+                                 packets.ListRecords.Answer], ids=lambda cls: cls.__qualname__)
+def test_a_frame_takes_no_more_memory_than_its_bytes_justify(cls, known, size, limit):
+    def refuse():
+        for body in bombs(cls.code, size):
+            with pytest.raises(ProtocolError):
+                decode(body, known)
+    assert peak(refuse) < limit
+
+
+def test_a_packet_of_many_bytes_is_shown_in_few():
+    record = Record(1, None, None, 0, b'c' * 16, bytes(50 << 20), None)
+    packet = packets.Store(1, (record,) * 1000, ((1, 2),) * 100_000)
+    texts = []
+    assert peak(lambda: texts.append(repr(packet))) < 1 << 20
+    assert len(texts[0]) < 400 and texts[0].startswith('Store(ttid=1, records=((1, None, ')
 
 
 @pytest.mark.parametrize('body', [

@@ -1,3 +1,4 @@
+import logging
 import os
 import socket
 import struct
@@ -9,8 +10,9 @@ import pytest
 from neo.cluster import events
 from neo.protocol import limits
 from neo.protocol.codec import ProtocolError, encode, preamble
-from neo.protocol.packets import Error, Invalidate, Load, Ping, Sync, TakeOids
-from neo.protocol.types import ErrorCode
+from neo.protocol.packets import (Abort, Error, Invalidate, ListRecords, Load, Ping, Store, Sync,
+                                  TakeOids)
+from neo.protocol.types import ErrorCode, StoredRecord
 from neo.runtime.addresses import ListenError
 from neo.runtime.connection import Stream
 from neo.runtime.loop import Loop
@@ -174,6 +176,58 @@ def test_a_stranger_sends_short_frames_only():
         peer.socket.sendall(struct.pack('>I', limits.MAX_FRAME_UNIDENTIFIED + 1))
         (error, _id), = peer.packets()
         assert error.error == ErrorCode.PROTOCOL and 'above the limit' in error.message
+
+
+class Generous(Echo):
+    """Load of n: an answer of n objects, in one packet; Ping: a request; Sync: a notice."""
+
+    def received(self, connection, packet, request_id):
+        kind = type(packet)
+        if kind is Load:
+            record = StoredRecord(1, 1, 0, b'c' * 16, bytes(8 << 20), None)
+            answer = ListRecords.Answer((record,) * packet.oid, None)
+            self.reply(connection, answer, request_id)
+        elif kind is Ping:
+            self.reply(connection, Abort((1,)))
+            self.reply(connection, Store(1, TOO_MANY, ()), 5)
+        elif kind is Sync:
+            self.reply(connection, Invalidate(1, TOO_MANY))
+
+
+TOO_MANY = (b'x' * (64 << 20),) * 5     # bytes that take no memory until they are encoded
+
+
+def test_an_answer_that_is_too_large_is_an_error_for_that_request():
+    with running(Generous()) as (address, loop, status), Peer(address) as peer:
+        peer.send(Load(40, 1), 1)
+        peer.send(Load(2, 1), 2)
+        answers = peer.packets()
+        error, request_id = next(answers)
+        assert request_id == 1 and error.error == ErrorCode.REFUSED
+        assert 'ListRecords.Answer of ' in error.message and 'above the limit' in error.message
+        answer, request_id = next(answers)
+        assert request_id == 2 and len(answer.records) == 2
+        assert loop._logs[-1] == (logging.CRITICAL, 'a packet is not sent: ' + error.message)
+
+
+def test_a_request_that_is_too_large_is_refused_to_who_asks():
+    node = Generous()
+    with running(node) as (address, loop, status), Peer(address) as peer:
+        peer.send(Ping(), 1)
+        peer.receive()
+        until(lambda: len(events_of(node, events.Received)) == 2)
+        refusal = events_of(node, events.Received)[1]
+        assert refusal.request_id == 5 and type(refusal.packet) is Error
+        peer.send(Load(1, 1), 2)
+        assert peer.receive()[1] == 2           # nothing else has come of it
+
+
+def test_after_a_notice_that_is_too_large_the_peer_begins_anew():
+    node = Generous()
+    with running(node) as (address, loop, status), Peer(address) as peer:
+        peer.send(Sync(), 1)
+        assert list(peer.packets()) == []
+        assert 'above the limit' in until(lambda: events_of(node, events.Closed))[0].reason
 
 
 # -- slow readers ---------------------------------------------------------------------------
