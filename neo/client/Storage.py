@@ -198,7 +198,7 @@ class Storage(ConflictResolvingStorage):
         """`(data, tid)` of the current revision; POSKeyError."""
         assert not version
         self.lastTransaction()          # hear of the cluster first
-        found = self.loadBefore(oid, p64(self._core.heard + 1))
+        found = self.loadBefore(oid, p64(MAX_ID))
         if found is None:
             raise POSKeyError(oid)
         return found[:2]

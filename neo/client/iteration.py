@@ -9,6 +9,7 @@ from ZODB.BaseStorage import DataRecord, TransactionRecord
 from ZODB.utils import p64
 
 from ..protocol.limits import ITERATION_MEMORY
+from .core.loads import Regroup
 
 
 def stream(run, client, rows, position, fetch):
@@ -16,9 +17,9 @@ def stream(run, client, rows, position, fetch):
     operation of the core.  Rows that one storage can't read any more are split."""
     while position is not None:
         chunk = run(fetch, rows, position)
-        if chunk is None:
+        if type(chunk) is Regroup:
             yield from merge(*[stream(run, client, group, position, fetch)
-                               for group in client.groups(rows)], key=fetch.order)
+                               for group in chunk.groups], key=fetch.order)
             return
         items, position = chunk
         yield from items

@@ -16,7 +16,7 @@ from collections import deque
 
 from ..protocol import limits
 from ..protocol.codec import ProtocolError
-from ..protocol.packets import Error, Identify, Ping
+from ..protocol.packets import ClusterStateChanged, Error, Identify, Ping
 from ..protocol.types import ErrorCode, NodeKind
 from . import events
 from .context import Context
@@ -292,7 +292,8 @@ class Node:
                 raise ProtocolError('Identify was not expected')
             peer.introduced = True
             self.identify(peer, packet, request_id)
-        elif not peer.identified:
+        elif not peer.identified and (kind is not ClusterStateChanged or not peer.outgoing):
+            # Why it does not accept this node yet, the other one may say.
             raise ProtocolError('%s before Identify' % kind.__name__)
         elif (peer.kind, self.kind) not in kind.routes:
             raise ProtocolError('%s is not for a %s to send to a %s' % (

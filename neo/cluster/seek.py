@@ -77,12 +77,19 @@ class Seek:
             self._said = trouble
             node.log('%s; trying again', trouble, level=logging.WARNING)
 
-    def trouble(self):
-        """Why there is no primary, in words."""
-        return 'no primary master at ' + '; '.join(
+    def _each(self):
+        return '; '.join(
             '%s: %s' % (readable(address), self._reasons.get(address, 'not asked yet'))
             for address in self.masters)
+
+    def trouble(self):
+        """Why there is no primary, in words."""
+        return 'no primary master at ' + self._each()
 
     def waiting(self, now):
         """The same, and for how long already."""
         return '%s (for %.0f s)' % (self.trouble(), now - self.since)
+
+    def missing(self):
+        """What is missed, and why: as an object of "waiting for"."""
+        return 'the primary master (%s)' % self._each()

@@ -98,6 +98,7 @@ class Master(Node):
             self.accept_client(peer, packet, request_id)
         else:
             self.waiting.append((peer, packet, request_id))
+            self.send(peer, ClusterStateChanged(self.phase, self.reason))
 
     def _check_identity(self, packet):
         if packet.cluster != self.cluster:
@@ -243,10 +244,14 @@ class Master(Node):
         self.describe_to(peer)
 
     def change_phase(self, phase, reason=''):
-        """Admins are told at once; storages and clients by what the phase means for them."""
+        """Admins are told at once, and clients that wait; storages by what the phase means for
+        them."""
         if self.set_phase(phase, reason):
+            told = ClusterStateChanged(phase, reason)
             for peer in self.peers_of(NodeKind.ADMIN):
-                self.send(peer, ClusterStateChanged(phase, reason))
+                self.send(peer, told)
+            for peer, _, _ in self.waiting:
+                self.send(peer, told)
 
     def set_phase(self, phase, reason=''):
         if (phase, reason) == (self.phase, self.reason):

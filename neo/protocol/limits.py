@@ -111,6 +111,7 @@ PEER_TIMEOUT = 20.0
 LAZY_COMMIT = 1.0               # changes that nobody waits for reach the disk within this
 LOCK_PATIENCE = 30.0            # a client that blocks others and stays silent is dropped
 WAIT_TIMEOUT = 30.0             # how long a client waits for a cluster, unless told otherwise
+WAITING_SAID = 5.0              # it says for what it waits, this often
 OUTCOME_TIMEOUT = 600.0         # how long tpc_finish waits to learn what became of it
 STOP_GRACE = 5.0                # how long a stopping cluster lets commits in progress end
 SHUTDOWN_GRACE = 5.0            # and its nodes to leave

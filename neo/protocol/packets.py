@@ -71,9 +71,10 @@ class TableChanged:
     table: Table
 
 
-@packet(code=5, route='master -> storage, master -> admin')
+@packet(code=5, route='master -> storage, master -> admin, master -> client')
 class ClusterStateChanged:
-    """`reason` says in words what a cluster that does not run is waiting for."""
+    """`reason` says in words what a cluster that does not run is waiting for.  Clients are told
+    while they wait to be accepted, and not any more then."""
     state: ClusterStateType
     reason: Text
 

@@ -173,7 +173,8 @@ class Run:
                 there = (machine.disk.unfinished(), node.transactions.by_ttid,
                          node.transactions.locks.held, node.transactions.kept, node.parked)
             elif name[0] == 'C':
-                there = node.unfinished, node.transactions, node.outcomes, node.imports
+                there = (node.operations.unfinished, node.transactions, node.outcomes.finishing,
+                         node.imports.queue)
             elif node.transactions is None:
                 there = node.reason,
             else:

@@ -2,206 +2,144 @@
 
 Calls return an Operation, which may be done already.  Those that end later are appended to
 `completed`: what drives the node takes them from there, and wakes who waits for them.  Likewise,
-`invalidations` are for ZODB, in tid order: `(tid, oids or None, own operation or None)`, where None
-as oids means that everything may have changed.  Whoever has told ZODB calls `delivered`.
-"""
-from collections import deque
+`invalidations` are for ZODB, in tid order: `Told`, with the own operation that waits for it.
+Whoever has told ZODB calls `delivered`.
 
+This module is what applications and drivers see, and which part hears of what; each part keeps its
+own state:
+
+    primary.py, links.py        the connections, to the primary and to the storages
+    operation.py                what has not ended, and for how long it waits
+    pool.py                     ids taken ahead
+    loads.py, cache.py          reads
+    commit.py, imports.py       transactions, up to the vote
+    finish.py, invalidations.py their end, and in which order it is told
+    legacy.py                   what a client takes over from one that it replaces
+"""
 from ...cluster import seek
 from ...cluster.node import Node, handler_table
 from ...protocol import limits
-from ...protocol.packets import ListRecords, ListTransactions, ObjectHistory
-from ...protocol.types import ClusterState, NodeKind
-from . import commit, connections, finish, imports, loads, pool
+from ...protocol.packets import Identify, ListRecords, ListTransactions, ObjectHistory
+from ...protocol.types import MAX_ID, ClusterState, NodeKind
+from ..exception import NEOStorageError, TidRefused, TransactionFailed
+from . import commit, finish, links, loads, operation, pool, primary
 from .cache import Cache
 from .commit import FINISHING, VOTED, Transaction
-from ..exception import NEOStorageError, TidRefused, TransactionFailed
-from .operation import failed, succeeded
+from .finish import Finishing, Outcomes
+from .imports import Imports
+from .invalidations import Invalidations
+from .legacy import legacy_of
+from .links import Links
+from .operation import Operations, failed, succeeded
 
 RUNNING = ClusterState.RUNNING
-LATE = 'late'                   # timers
-RETRY = 'retry'
 
 
 class Client(Node):
+    """`masters` are (host, port), `name` is what the operator reads of this process.  `legacy`, of
+    the client that this one replaces, comes from `legacy_of`: everything may have changed since,
+    and what became of transactions in *finish* is asked."""
 
     kind = NodeKind.CLIENT
-    handlers = handler_table(connections, pool, commit, finish, loads)
+    handlers = handler_table(primary, commit, finish)
 
     def __init__(self, rnd, cluster, masters, cache_size=limits.CACHE_SIZE,
-                 wait_timeout=limits.WAIT_TIMEOUT, amounts=limits.AMOUNTS):
+                 wait_timeout=limits.WAIT_TIMEOUT, amounts=limits.AMOUNTS, name='', legacy=None):
         super().__init__(rnd)
         self.phase = ClusterState.RECOVERING
-        self.cluster = cluster
+        self.cluster, self.name = cluster, name
         self.seek = seek.Seek(masters)
-        self.wait_timeout = wait_timeout
-        self.amounts = amounts
+        self.wait_timeout, self.amounts = wait_timeout, amounts
         # what the primary has said
         self.id = self.cluster_id = self.history = None
         self.term = 0
         self.primary = None             # the Peer
+        self.reason = None              # why it does not accept this client yet
         self.table = None
-        self.storages = {}              # id -> Link
-        self.trouble = 'no connection yet'
         # revisions
         self.cache = Cache(cache_size)
         self.heard = 0                  # the highest tid heard of; the cache is as of it
         self.last_tid = 0               # the highest tid delivered to ZODB
         self.loading = {}               # oid -> its loads that are under way
-        self.invalidations = deque()
-        self.held = None                # of these, until own outcomes are known
+        self.told = Invalidations()
+        self.invalidations = self.told.queue
         # transactions
+        self.transactions = {}          # ttid -> Transaction, until aborted or finished
+        self.completed = []             # Operations
         self.ttids = pool.ttids(amounts.ttids_ahead)
         self.oids = pool.oids(amounts.oids_ahead)
-        self.transactions = {}          # ttid -> Transaction, until aborted or finished
-        self.outcomes = {}              # ttid -> its Finishing, when the primary was lost in it
-        self.asked_outcomes = set()
-        self.imports = []
-        self.orphans = {}               # storage -> ttids aborted while it was not connected
-        # operations
-        self.completed = []
-        self.unfinished = {}            # as ordered sets: all …
-        self.stalled = {}               # … and those to be resumed when something has changed
-        self._watching = self._retrying = False
+        self.links, self.operations, self.outcomes, self.imports = (
+            Links(), Operations(), Outcomes(), Imports())
+        self.replaces = legacy is not None      # … another one, and that was not told to ZODB yet
+        self._legacy = legacy
+        if legacy is not None:
+            self.cluster_id, self.history, self.term, self.last_tid, _ = legacy
+            self.heard = self.last_tid
 
     # -- what the node base calls -----------------------------------------------------------
     def starting(self):
+        if self._legacy is not None:
+            self.outcomes.inherit(self, self._legacy.unsettled)
         self.seek.connect(self)
 
     def connected(self, peer):
-        connections.connected(self, peer)
+        if peer.address == self.seek.address:
+            peer.kind = NodeKind.MASTER
+            self.greet(peer, primary.Greeting())
+        else:
+            self.links.connected(self, peer)
+
+    def greet(self, peer, context):
+        self.ask(peer, Identify(
+            NodeKind.CLIENT, self.id, self.identity, self.cluster, self.cluster_id, self.history,
+            self.term, self.name, None, self.now), context)
 
     def connect_failed(self, address, reason):
-        connections.connect_failed(self, address, reason)
+        if address == self.seek.address:
+            self.seek.failed(self, reason)
+        else:
+            self.links.connect_failed(self, address, reason)
 
     def lost(self, peer, reason):
-        connections.lost(self, peer, reason)
+        if peer.kind == NodeKind.MASTER:
+            primary.lost(self, 'the connection was lost: %s' % reason)
+        else:
+            self.links.lost(self, peer, reason)
 
     def timer(self, name):
-        if name == LATE:
-            self._look_for_late()
-        elif name == RETRY:
-            self._retrying = False
-            self.resume_stalled()
-            self.ttids.refill(self)
-            self.oids.refill(self)
-            finish.ask_outcomes(self)
+        if name == operation.LATE:
+            self.operations.look(self)
+        elif name == operation.RETRY:
+            self.operations.retry(self)
+            self.running()
         elif name == seek.TIMER:
             self.seek.connect(self)
         else:
-            connections.connect_link(self, name.partition(' ')[2])
+            self.links.connect(self, name.removeprefix(links.TIMER))
 
-    # -- what connections.py tells ----------------------------------------------------------
-    def welcomed(self, history, last_tid):
-        finish.welcomed(self, history, last_tid)
-
+    # -- who hears of what --------------------------------------------------------------------
     def running(self):
+        """There is a primary, or another try is due: ask for what is missing."""
         self.ttids.refill(self)
         self.oids.refill(self)
-        finish.ask_outcomes(self)
+        self.outcomes.ask(self)
 
     def without_primary(self, reason):
         self.ttids.clear()
-        self.asked_outcomes.clear()
-        self.orphans.clear()
+        self.outcomes.primary_lost()
+        self.links.primary_lost(self)
         error = TransactionFailed('the primary was lost: %s' % reason)
         for transaction in list(self.transactions.values()):
             transaction.primary_lost(self, error)
 
-    def storage_found(self, link):
-        orphans = self.orphans.pop(link.id, None)
-        if orphans:
-            link.abort(self, orphans)
+    def storage_found(self, id):
         for transaction in list(self.transactions.values()):
-            transaction.storage_found(self, link.id)
-        self.resume_stalled()
+            transaction.storage_found(self, id)
+        self.operations.resume_stalled(self)
 
-    def storage_lost(self, link, reason):
-        if link.aborted:
-            self.orphans.setdefault(link.id, []).extend(ttid for _, ttid in link.aborted)
-            link.aborted.clear()
+    def storage_lost(self, id, reason):
         for transaction in list(self.transactions.values()):
-            transaction.storage_lost(self, link.id, reason)
-
-    # -- operations -------------------------------------------------------------------------
-    def attempt(self, operation):
-        """Begin a new operation."""
-        operation.resume(self)
-        if not operation.done:
-            self.wait_for(operation)
-        return operation
-
-    def wait_for(self, operation):
-        self.unfinished[operation] = None
-        if not self._watching:
-            self._watching = True
-            self.set_timer(LATE, self.now + 1.0)
-
-    def succeed(self, operation, result):
-        if not operation.done:
-            operation.result = result
-            self._end(operation)
-
-    def fail(self, operation, error):
-        if not operation.done:
-            operation.error = error
-            self._end(operation)
-
-    def _end(self, operation):
-        operation.done = True
-        self.stalled.pop(operation, None)
-        if self.unfinished.pop(operation, self) is None and not operation.internal:
-            self.completed.append(operation)
-        operation.finished(self)
-
-    def stall(self, operation):
-        """Resume it when something has changed."""
-        if not operation.done:
-            self.stalled[operation] = None
-
-    def resume_stalled(self):
-        stalled, self.stalled = self.stalled, {}
-        for operation in stalled:
-            if not operation.done:
-                operation.resume(self)
-
-    def retry_soon(self):
-        """Resume stalled operations a little later, even if nothing changes."""
-        if not self._retrying:
-            self._retrying = True
-            self.set_timer(RETRY, self.now + limits.RECONNECT_DELAY)
-
-    def fail_all(self, error):
-        """The cluster does not want this client."""
-        self.trouble = str(error)
-        for operation in list(self.unfinished):
-            if not isinstance(operation, finish.Finishing):
-                self.fail(operation, error)
-
-    def _look_for_late(self):
-        self._watching = False
-        for operation in list(self.unfinished):
-            if operation.done:
-                continue
-            if operation.deadline is None:
-                # Time counts from here: `now` may have been old when it began.
-                operation.deadline = self.now + operation.patience(self)
-            elif self.now >= operation.deadline:
-                operation.expired(self)
-        if self.unfinished:
-            self._watching = True
-            self.set_timer(LATE, self.now + 1.0)
-
-    def unavailable(self):
-        return 'cluster %r is not available: %s' % (self.cluster, self.trouble)
-
-    def part_of(self, ttid, peer):
-        """(Transaction, Part) of what a storage speaks about, or None twice: it has ended."""
-        transaction = self.transactions.get(ttid)
-        part = transaction and transaction.parts.get(peer.id)
-        if part is None or part.peer is not peer:
-            return None, None
-        return transaction, part
+            transaction.storage_lost(self, id, reason)
 
     def hear(self, tid, oids):
         """A transaction has been committed."""
@@ -214,7 +152,41 @@ class Client(Node):
                 for load in loading[oid]:
                     load.crossed = (*(load.crossed or ()), tid)
 
+    def part_of(self, ttid, peer):
+        """(Transaction, Part) of what a storage speaks about, or None twice: it has ended."""
+        transaction = self.transactions.get(ttid)
+        part = transaction and transaction.parts.get(peer.id)
+        if part is None or part.peer is not peer:
+            return None, None
+        return transaction, part
+
+    # -- waiting ------------------------------------------------------------------------------
+    def missing(self):
+        """What there is to wait for before anything can be served, in words, or None."""
+        if self.phase == RUNNING:
+            return None
+        if self.primary is not None:
+            return 'the partition table from %s' % self.primary
+        if self.reason is not None:
+            return 'the cluster, which does not run (%s)' % self.reason
+        return self.seek.missing()
+
+    def unavailable(self, waiting):
+        """What a ClusterUnavailable says to who has waited."""
+        return 'cluster %r is not available: waiting for %s for %.0f s' % (
+            self.cluster, waiting.waits_for(self), self.now - waiting.since)
+
+    def give_up(self, error):
+        """The cluster does not want this client."""
+        for waiting in list(self.operations.unfinished):
+            if not isinstance(waiting, Finishing):
+                waiting.fail(self, error)
+
     # -- for applications: reads ------------------------------------------------------------
+    def attempt(self, operation):
+        """Begin a new operation."""
+        return self.operations.attempt(self, operation)
+
     def when_ready(self):
         return self.attempt(loads.WhenReady())
 
@@ -233,19 +205,15 @@ class Client(Node):
         if entry is not None:
             self.cache.discard(entry)
 
-    def load(self, oid):
-        return self.load_before(oid, self.last_tid + 1)
-
     def load_before(self, oid, before):
         """Result: `(tid, next tid or None, compression, checksum, data, tid of the data or None)`;
-        the checksum is None once verified.  Errors: NoObject, NoRevision, BrokenData."""
+        the checksum is None once verified.  Errors: NoObject, NoRevision, BrokenData.
+
+        With MAX_ID as `before` it is the current revision: as of this call, not as of what has
+        been heard."""
         entry = self.cache.load(oid, before, self.heard)
         if entry is not None:
             return succeeded(entry.record())
-        return self.load_missed(oid, before)
-
-    def load_missed(self, oid, before):
-        """`load_before` of what is not in the cache."""
         return self.attempt(loads.LoadObject(oid, before))
 
     def prefetch(self, oids, before):
@@ -262,11 +230,11 @@ class Client(Node):
                 room -= 1
 
     def object_history(self, oid, before, limit):
-        """Result: `[(tid, size)]`, newest first.  Errors: NoObject."""
+        """Result: `[Revision]`, newest first.  Errors: NoObject."""
         return self.attempt(loads.History(ObjectHistory(oid, before, limit), oid))
 
     def transaction_info(self, tid):
-        """Result: a StoredTransaction, or None."""
+        """Result: a StoredMetadata, or None."""
         return self.attempt(loads.TransactionInfo(tid))
 
     def transactions_info(self, tids):
@@ -275,21 +243,21 @@ class Client(Node):
 
     def groups(self, rows=None):
         """Rows (None: all) grouped by a storage that can read them now: `[rows]`."""
-        groups, readable, links = {}, self.table.readable, self.storages
+        groups, readable = {}, self.table.readable
         for row in range(len(readable)) if rows is None else rows:
-            linked = [s for s in readable[row] if s in links and links[s].peer is not None]
+            linked = [id for id in readable[row] if self.links.reach(id) is not None]
             # One that nobody can read waits alone.
             storage = next(iter(linked or readable[row]), row)
             groups.setdefault(storage, []).append(row)
         return [tuple(rows) for rows in groups.values()]
 
     def list_transactions(self, rows, start, stop):
-        """Result: `(StoredTransactions, next)`, or None if `rows` must be grouped anew."""
-        return self.attempt(loads.Chunk(ListTransactions(start, stop, rows), 0))
+        """Result: `(StoredMetadata…, next)`, or Regroup."""
+        return self.attempt(loads.TransactionsChunk(ListTransactions(start, stop, rows), 0))
 
     def list_records(self, rows, start, after_oid, stop):
-        """Result: `(StoredRecords, next)`, or None if `rows` must be grouped anew."""
-        return self.attempt(loads.Chunk(ListRecords(start, after_oid, stop, rows), 0))
+        """Result: `(StoredRecords, next)`, or Regroup."""
+        return self.attempt(loads.RecordsChunk(ListRecords(start, after_oid, stop, rows), 0))
 
     def measure(self):
         """Result: `(objects, bytes)`."""
@@ -297,35 +265,46 @@ class Client(Node):
 
     # -- for applications: transactions -------------------------------------------------------
     def new_oid(self):
-        return self.attempt(pool.Take(self.oids, int))
+        return self.attempt(pool.Take(self.oids))
 
     def can_begin(self):
         self.ttids.refill(self)
         return self.phase == RUNNING and self.ttids.left > 0
 
-    def new_transaction(self, imposed=None):
+    def new_transaction(self, beginning, imposed=None):
+        """`beginning` is the operation that has waited for it."""
         ttid = self.ttids.take()
         transaction = self.transactions[ttid] = Transaction(ttid, self.table, imposed)
+        transaction.waited = beginning.waited
         self.ttids.refill(self)
         return transaction
 
     def begin(self, imposed=None):
         """Result: a Transaction.  With `imposed`, that will be its tid."""
-        if imposed is not None and imposed <= self.heard:
-            return failed(TidRefused('tid %#x is not above the last one, %#x'
+        if imposed is not None and not self.heard < imposed < MAX_ID:
+            return failed(TidRefused('tid %#x is not above the last one, %#x, or too high'
                                      % (imposed, self.heard)))
         return self.attempt(commit.Begin(imposed))
 
     def store(self, transaction, record):
         """`record` is a Record of the protocol."""
-        if transaction.error is not None:
-            return failed(transaction.error)
+        fault = transaction.error or self._store_fault(transaction, record)
+        return failed(fault) if fault else transaction.store(self, record)
+
+    def _store_fault(self, transaction, record):
+        if not 0 <= record.oid <= limits.MAX_OID:
+            return NEOStorageError('oid %#x is above the limit of %#x'
+                                   % (record.oid, limits.MAX_OID))
+        if record.base is not None and record.base >= MAX_ID or record.tid != transaction.imposed:
+            return NEOStorageError('the serial %s of object %#x can be none'
+                                   % (record.base, record.oid))
         if transaction.described and record.oid not in transaction.records:
-            return failed(NEOStorageError('object %#x comes after the vote' % record.oid))
-        return transaction.store(self, record)
+            return NEOStorageError('object %#x comes after the vote' % record.oid)
 
     def check(self, transaction, oid, serial):
         """`vote` will tell if `serial` is not current."""
+        if transaction.error is None and not 0 <= max(oid, serial) < MAX_ID:
+            return failed(NEOStorageError('there is no serial %#x of object %#x' % (serial, oid)))
         if transaction.error is not None:
             return failed(transaction.error)
         return transaction.check(self, oid, serial)
@@ -345,14 +324,9 @@ class Client(Node):
             return failed(transaction.error)
         if transaction.state != VOTED:
             return failed(NEOStorageError('%r has not been voted' % transaction))
-        operation = finish.Finishing(transaction)
-        self.start_finish(transaction, operation)
-        return operation
-
-    def start_finish(self, transaction, operation):
-        transaction.operation = operation
-        self.wait_for(operation)
-        operation.send(self)
+        finishing = Finishing(transaction.ttid, transaction.written(), transaction)
+        finishing.send(self)
+        return finishing
 
     def abort(self, transaction):
         """Does nothing once *finish* has been sent."""
@@ -365,10 +339,17 @@ class Client(Node):
         """Commit `[(tid, status, user, description, extension, records)]`, in tid order, as one.
         Records have base None and that tid.  `after` is the operation of the batch before, with
         which this one fails.  Result: the last tid."""
-        return imports.begin(self, transactions, after)
+        return self.imports.begin(self, transactions, after)
 
     def delivered(self, tid):
         """ZODB has been told of all up to `tid`."""
         self.last_tid = tid
 
+    # -- replacement --------------------------------------------------------------------------
+    def successor(self, operation):
+        """What ends here for an operation of the client that was replaced, or None: the latter
+        has not led to anything."""
+        return self.outcomes.finishing.get(getattr(operation, 'ttid', None))
 
+
+__all__ = ['Client', 'legacy_of']

@@ -6,7 +6,9 @@ transaction takes one message per storage before *finish*.  The application reso
 """
 from enum import IntEnum
 
+from ...cluster.context import Context
 from ...cluster.node import handles
+from ...protocol.codec import ProtocolError
 from ...protocol.packets import Conflict, GaveWay, GiveWay, Store, Vote
 from ...protocol.types import Metadata, NodeKind, ObjectSerial
 from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed, exception_for
@@ -32,7 +34,7 @@ MAY_BECOME = {
 RECORD_OVERHEAD = 64            # of a record or check beside its data, in a packet
 
 
-class Part:
+class Part(Context):
     """One storage's part in a transaction."""
 
     __slots__ = ('transaction', 'storage', 'peer', 'session', 'records', 'checks', 'size',
@@ -71,8 +73,8 @@ class Part:
     def reach(self, client):
         """The peer to send to, or None while the storage is not connected."""
         if self.peer is None:
-            link = client.storages.get(self.storage)
-            if link is not None and link.peer is not None:
+            link = client.links.connected_to(self.storage)
+            if link is not None:
                 self.peer, self.session = link.peer, link.session
         return self.peer
 
@@ -109,16 +111,21 @@ class Part:
         self.voted = False
         client.send(self.peer, GaveWay(self.transaction.ttid, self.round))
 
-    # -- as the context of its Vote -------------------------------------------------------
+    # -- as the context of its Vote; `Transaction.storage_lost` sees to the loss of it ------
+    def answered(self, client, peer, answer):
+        self.asked = False
+        if answer.ttid != self.transaction.ttid or answer.round > self.round:
+            self.transaction.fail(client, TransactionFailed('%s answers what was not asked' % peer))
+            raise ProtocolError('a vote of transaction %#x, round %d, does not answer one of %r'
+                                % (answer.ttid, answer.round, self.transaction))
+        self.transaction.part_has_voted(client, self, answer.round)
+
     def refused(self, client, peer, error):
         self.asked = False
         self.transaction.fail(client, exception_for(error, peer))
 
-    def lost(self, client):
-        pass                            # `Transaction.storage_lost` sees to it
 
-
-class Batch:
+class Batch(Context):
     """The context of a Store."""
 
     __slots__ = 'part', 'size'
@@ -127,11 +134,12 @@ class Batch:
         self.part = part
         self.size = size
 
+    def answered(self, client, peer, answer):
+        self.part.unacked -= self.size
+        self.part.transaction.acknowledged(client)
+
     def refused(self, client, peer, error):
         self.part.transaction.fail(client, exception_for(error, peer))
-
-    def lost(self, client):
-        pass
 
 
 class Begin(Operation):
@@ -145,13 +153,15 @@ class Begin(Operation):
 
     def resume(self, client):
         if client.can_begin():
-            client.succeed(self, client.new_transaction(self.imposed))
+            self.succeed(client, client.new_transaction(self, self.imposed))
         else:
-            client.stall(self)
+            client.operations.stall(self)
 
 
 class Waiting(Operation):
-    """The application waits for a transaction; only a cluster that can't be reached ends it."""
+    """The application waits for a transaction.  Locks of others may take as long as they do; of
+    patience with storages that are not there, a transaction has as much as any other operation,
+    in all."""
 
     __slots__ = 'transaction', 'internal'
 
@@ -160,16 +170,31 @@ class Waiting(Operation):
         self.transaction = transaction
         self.internal = internal
 
+    def _missing(self):
+        return [part.storage for part in self.transaction.parts.values() if part.peer is None]
+
+    def counts(self, client):
+        return bool(self._missing())
+
+    def account(self, seconds):
+        self.transaction.waited += seconds
+        return self.transaction.waited
+
+    def waits_for(self, client):
+        missing = self._missing()
+        if missing:
+            return client.links.missing(missing) or client.missing() or ', '.join(missing)
+        transaction = self.transaction
+        return '%s, with transaction %#x' % (client.links.describe(
+            [part.storage for part in transaction.parts.values() if part.asked or part.unacked])
+            or 'an earlier import', transaction.ttid)
+
     def expired(self, client):
-        if any(part.peer is None for part in self.transaction.parts.values()):
-            self.transaction.fail(client, ClusterUnavailable(client.unavailable()))
-        else:
-            self.deadline = None
+        self.transaction.fail(client, ClusterUnavailable(client.unavailable(self)))
 
     def finished(self, client):
-        importing = self.transaction.importing
-        if importing is not None:
-            importing.progress(client, self)
+        if self.transaction.importing is not None:
+            self.transaction.importing.vote_ended(client, self)
 
 
 class Transaction:
@@ -185,12 +210,19 @@ class Transaction:
         self.checks = {}                # oid -> serial
         self.size = 0                   # of all records
         self.operation = None           # what the application waits for
+        self.waited = 0.0               # seconds, for nodes that are not there
         self.importing = None           # the Import it belongs to
         self.imports = ()               # of an import: (tid, oids) for each transaction
         self.described = False          # its metadata are known
 
     def __repr__(self):
         return 'Transaction(%#x, %s)' % (self.ttid, self.state.name.lower())
+
+    def written(self):
+        """Oids, ascending."""
+        oids = set(self.records)
+        oids.update(oid for imported in self.imports for oid in imported.oids)
+        return tuple(sorted(oids))
 
     def become(self, state):
         assert state in MAY_BECOME[self.state], '%r becomes %s' % (self, state.name)
@@ -203,7 +235,7 @@ class Transaction:
         return part
 
     def route(self, client, oid, record, check, size):
-        for storage in self.table.writable[oid % len(self.table.rows)]:
+        for storage in self.table.readable[oid % len(self.table.rows)]:
             part = self.part(storage)
             # Whether this is from the current revision, the storage tells anew.
             part.conflicts.pop(oid, None)
@@ -241,9 +273,14 @@ class Transaction:
         former, operation = self.operation, Waiting(self, internal)
         self.operation = operation
         if former is not None:          # its thread may have been interrupted
-            client.fail(former, NEOStorageError('%r is waited for anew' % self))
-        client.wait_for(operation)
+            former.fail(client, NEOStorageError('%r is waited for anew' % self))
+        client.operations.wait_for(client, operation)
         return operation
+
+    def acknowledged(self, client):
+        """A storage has taken a batch."""
+        if self.operation is not None and self.state == OPEN and not self.window_is_full(client):
+            self.operation.succeed(client)
 
     # -- the vote -------------------------------------------------------------------------
     def describe(self, metadata):
@@ -254,7 +291,7 @@ class Transaction:
         """`metadata` is (status, user, description, extension) as it is stored."""
         described = Metadata(tid, *metadata, tuple(oids))
         row = (self.ttid if tid is None else tid) % len(self.table.rows)
-        for storage in self.table.writable[row]:
+        for storage in self.table.readable[row]:
             self.part(storage).metadata.append(described)
 
     def vote(self, client, internal=False):
@@ -301,10 +338,10 @@ class Transaction:
         """Once nothing is waited for any more.  An import waits for its turn too: it must not hold
         on to what it was granted until then, as the one before it may wait for just that."""
         if self.state == VOTING and self.error is None and (
-                self.importing is None or self.importing.is_next(client)) and (
+                self.importing is None or client.imports.is_next(self.importing)) and (
                 all(part.voted for part in self.parts.values())):
             self.become(VOTED)
-            client.succeed(self.operation, [])
+            self.operation.succeed(client, [])
 
     def met_conflicts(self, client, part, conflicts):
         part.conflicts.update(conflicts)
@@ -312,7 +349,7 @@ class Transaction:
             unresolved = self.unresolved()
             if unresolved:
                 self.become(OPEN)
-                client.succeed(self.operation, unresolved)
+                self.operation.succeed(client, unresolved)
 
     def give_way(self, client, part):
         part.give_way(client)
@@ -325,7 +362,7 @@ class Transaction:
             self.error = error
             operation, self.operation = self.operation, None
             if operation is not None:
-                client.fail(operation, error)
+                operation.fail(client, error)
 
     def primary_lost(self, client, error):
         self.fail(client, error)
@@ -353,27 +390,7 @@ class Transaction:
         for part in self.parts.values():
             if part.peer is not None:
                 # After a lost connection too: what was voted is kept until this is told.
-                link = client.storages.get(part.storage)
-                if link is not None and link.peer is not None:
-                    link.abort(client, (self.ttid,))
-                else:
-                    client.orphans.setdefault(part.storage, []).append(self.ttid)
-
-
-@handles(Store.Answer, sender=NodeKind.STORAGE)
-def stored(client, peer, answer, batch):
-    part = batch.part
-    part.unacked -= batch.size
-    transaction = part.transaction
-    operation = transaction.operation
-    if operation is not None and transaction.state == OPEN and (
-            not transaction.window_is_full(client)):
-        client.succeed(operation, None)
-
-
-@handles(Vote.Answer, sender=NodeKind.STORAGE)
-def voted(client, peer, answer, part):
-    part.transaction.part_has_voted(client, part, answer.round)
+                client.links.abort(client, part.storage, self.ttid)
 
 
 @handles(Conflict, sender=NodeKind.STORAGE)

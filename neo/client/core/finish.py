@@ -1,67 +1,155 @@
-"""*Finish*, what became of it when the primary was lost meanwhile, and the order in which
-transactions are told to ZODB (docs/architecture.md, "Reads and caches")."""
+"""*Finish*, and what became of it when the primary was lost meanwhile."""
+from ...cluster.context import Context
 from ...cluster.node import handles
 from ...protocol import limits
 from ...protocol.codec import ProtocolError
 from ...protocol.packets import Finish, Invalidate, WhatBecameOf
-from ...protocol.types import Ballot, ClusterState, Imported, NodeKind
-from .commit import ENDED, FINISHING, VOTED
+from ...protocol.types import MAX_ID, Ballot, ClusterState, Imported, NodeKind
 from ..exception import OutcomeUnknown, TransactionFailed, exception_for
+from .commit import ENDED, FINISHING, VOTED
 from .operation import Operation
+
+
+class Outcomes:
+    """Own transactions in *finish*."""
+
+    def __init__(self):
+        # ttid -> its Finishing, from before *finish* is sent until its end is known: whoever
+        # replaces this client finds here what it has to ask for.
+        self.finishing = {}
+        self.unknown = {}               # of these, those in which the primary was lost
+        self._asked = set()             # of these, ttids that the present primary was asked about
+
+    def inherit(self, client, unsettled):
+        for ttid, oids in unsettled:
+            operation = Finishing(ttid, oids)
+            self.finishing[ttid] = self.unknown[ttid] = operation
+            client.operations.wait_for(client, operation)
+
+    def lost(self, operation):
+        """There will be no answer to its *finish*."""
+        self.unknown[operation.ttid] = operation
+
+    def primary_lost(self):
+        self._asked.clear()
+
+    def ask(self, client):
+        """Ask the primary about those that are unknown."""
+        if client.phase == ClusterState.RUNNING:
+            for ttid in self.unknown:
+                if ttid not in self._asked:
+                    self._asked.add(ttid)
+                    client.ask(client.primary, WhatBecameOf(ttid), Inquiry(ttid))
+
+    def ask_again(self, client, ttid):
+        self._asked.discard(ttid)
+        client.operations.retry_soon(client)
+
+    def known(self, client, ttid, tid):
+        operation = self.unknown.pop(ttid, None)
+        self._asked.discard(ttid)
+        if operation is not None:
+            if tid is None:
+                operation.fail(client, TransactionFailed(
+                    'the primary was lost before it committed this transaction'))
+            else:
+                # Others may have been committed before it, which this client has not heard of.
+                client.told.add(tid, None)
+                client.told.add(tid, operation.oids, operation)
+                operation.succeed(client, tid)
+            operation.settled(client)
+        if not self.unknown:
+            client.told.release()
 
 
 class Finishing(Operation):
     """Result: the tid.  It is the context of its request too."""
 
-    __slots__ = 'transaction', 'internal'
+    __slots__ = 'ttid', 'oids', 'transaction', 'internal'
 
-    def __init__(self, transaction):
+    def __init__(self, ttid, oids, transaction=None):
+        """`transaction` is None if another client has sent it, which this one replaces."""
         super().__init__()
+        self.ttid = ttid
+        self.oids = oids                # written, ascending
         self.transaction = transaction
-        self.internal = transaction.importing is not None
+        self.internal = transaction is not None and transaction.importing is not None
 
     def send(self, client):
-        transaction = self.transaction
-        transaction.become(FINISHING)
-        imports = transaction.imports
-        oids = tuple(sorted(transaction.records))
+        client.outcomes.finishing[self.ttid] = self
+        transaction, imports, oids = self.transaction, self.transaction.imports, self.oids
         if transaction.imposed is not None:
-            imports, oids = (Imported(transaction.imposed, oids),), ()
+            imports = Imported(transaction.imposed, oids),
+        transaction.become(FINISHING)
+        client.operations.wait_for(client, self)
         client.ask(client.primary, Finish(
-            transaction.ttid, transaction.table.key, oids, tuple(sorted(transaction.checks)),
+            self.ttid, transaction.table.key, () if imports else oids,
+            tuple(sorted(transaction.checks)),
             tuple(Ballot(part.storage, part.session) for part in transaction.parts.values()),
             imports), self)
 
-    def written(self):
-        transaction = self.transaction
-        oids = set(transaction.records)
-        oids.update(oid for imported in transaction.imports for oid in imported.oids)
-        return sorted(oids)
+    def settled(self, client):
+        """It is known what became of it, and so are all who have to know."""
+        del client.outcomes.finishing[self.ttid]
+        if self.transaction is not None:
+            self.transaction.become(ENDED)
+            client.transactions.pop(self.ttid, None)
+
+    def finished(self, client):
+        if self.internal:
+            self.transaction.importing.finish_ended(client, self)
+
+    def waits_for(self, client):
+        if self.ttid in client.outcomes.unknown:
+            return '%s, to know what became of transaction %#x' % (
+                client.missing() or 'the primary', self.ttid)
+        return 'the cluster to commit transaction %#x' % self.ttid
 
     def patience(self, client):
         return limits.OUTCOME_TIMEOUT
 
     def expired(self, client):
-        client.fail(self, OutcomeUnknown(
-            'the primary was lost while it committed %r, and no other one could tell within '
-            '%.0f s what became of it' % (self.transaction, limits.OUTCOME_TIMEOUT)))
-
-    def finished(self, client):
-        if self.transaction.importing is not None:
-            self.transaction.importing.progress(client, self)
+        self.fail(client, OutcomeUnknown(
+            'what became of transaction %#x, for which *finish* was sent, is not known after '
+            '%.0f s of waiting for %s' % (self.ttid, client.now - self.since,
+                                          self.waits_for(client))))
 
     # -- as the context of Finish ---------------------------------------------------------
+    def answered(self, client, peer, answer):
+        fault = self._fault(client, answer)
+        if fault:
+            client.outcomes.lost(self)
+            raise ProtocolError(fault)
+        tid, transaction = answer.tid, self.transaction
+        for heard, written in transaction.imports or ((tid, self.oids),):
+            client.hear(heard, written)
+        if transaction.size <= client.cache.max_size // 2:
+            for record in transaction.records.values():
+                if record.data is not None:
+                    client.cache.add(record.oid, tid, None, record.compression, None, record.data)
+        client.told.add(tid, self.oids, self)
+        self.succeed(client, tid)
+        self.settled(client)
+
+    def _fault(self, client, answer):
+        transaction = self.transaction
+        imposed = transaction.imports[-1].tid if transaction.imports else transaction.imposed
+        if answer.ttid != self.ttid or answer.tid != (imposed or answer.tid):
+            return 'the answer to finish is of another transaction'
+        return tid_fault(client, answer.tid)
+
     def refused(self, client, peer, error):
         # Nothing has been locked: the storages are to be told when the transaction is aborted.
+        del client.outcomes.finishing[self.ttid]
         self.transaction.become(VOTED)
         error = self.transaction.error = exception_for(error, peer)
-        client.fail(self, error)
+        self.fail(client, error)
 
-    def lost(self, client):
-        client.outcomes[self.transaction.ttid] = self
+    def lost(self, client, peer):
+        client.outcomes.lost(self)
 
 
-class Question:
+class Inquiry(Context):
     """The context of WhatBecameOf."""
 
     __slots__ = 'ttid',
@@ -69,94 +157,47 @@ class Question:
     def __init__(self, ttid):
         self.ttid = ttid
 
+    def answered(self, client, peer, answer):
+        if answer.ttid != self.ttid or not (answer.tid is None or 0 < answer.tid < MAX_ID):
+            client.outcomes.ask_again(client, self.ttid)
+            raise ProtocolError('what became of transaction %#x makes no sense' % self.ttid)
+        client.outcomes.known(client, answer.ttid, answer.tid)
+
     def refused(self, client, peer, error):
-        client.asked_outcomes.discard(self.ttid)
-        client.retry_soon()
+        client.outcomes.ask_again(client, self.ttid)
 
-    def lost(self, client):
-        pass                            # all are asked again at the next primary
+    # When it is lost, the next primary is asked about all.
 
 
-def end(client, finishing):
-    transaction = finishing.transaction
-    transaction.become(ENDED)
-    client.transactions.pop(transaction.ttid, None)
-
-
-@handles(Finish.Answer, sender=NodeKind.MASTER)
-def finished(client, peer, answer, finishing):
-    tid = answer.tid
-    if tid <= client.heard:
-        raise ProtocolError('the transaction %#x was told after %#x' % (tid, client.heard))
-    transaction = finishing.transaction
-    oids = finishing.written()
-    for heard, written in transaction.imports or ((tid, oids),):
-        client.hear(heard, written)
-    if transaction.size <= client.cache.max_size // 2:
-        for oid, _, _, compression, _, data, _ in transaction.records.values():
-            if data is not None:
-                client.cache.add(oid, tid, None, compression, None, data)
-    end(client, finishing)
-    tell(client, tid, oids, finishing)
-    client.succeed(finishing, tid)
+def tid_fault(client, tid):
+    """What is wrong with the tid of a transaction that has just been committed, or None."""
+    if not client.heard < tid < MAX_ID:
+        return 'transaction %#x was told after %#x' % (tid, client.heard)
 
 
 @handles(Invalidate, sender=NodeKind.MASTER)
 def invalidated(client, peer, packet, request_id):
-    if packet.tid <= client.heard:
-        raise ProtocolError('the transaction %#x was told after %#x' % (packet.tid, client.heard))
+    fault = tid_fault(client, packet.tid)
+    if fault:
+        raise ProtocolError(fault)
     client.hear(packet.tid, packet.oids)
-    tell(client, packet.tid, packet.oids, None)
+    client.told.add(packet.tid, packet.oids)
 
 
-def tell(client, tid, oids, operation):
-    """In tid order; while it is not known what became of own ones, later ones are held back."""
-    queue = client.invalidations if client.held is None else client.held
-    queue.append((tid, oids, None if operation is None or operation.done or operation.internal
-                  else operation))
-
-
-# -- after a reconnection ---------------------------------------------------------------------
 def welcomed(client, history, last_tid):
     """Compare with what was heard before the primary was lost."""
     first = client.history is None
-    changed = not first and (history != client.history or last_tid != client.heard)
-    if changed and history != client.history:
+    changed = client.replaces or not first and (
+        history != client.history or last_tid != client.heard)
+    if history != client.history:
         client.oids.clear()
-    client.history = history
     client.heard = last_tid
     if first:
         client.last_tid = last_tid
-    if client.outcomes and client.held is None:
-        client.held = []
+    client.history = history            # last: it says that the others are known
+    if client.outcomes.unknown:
+        client.told.hold()
     if changed:
         client.cache.clear()
-        tell(client, last_tid, None, None)
-
-
-def ask_outcomes(client):
-    if client.phase == ClusterState.RUNNING:
-        for ttid in client.outcomes:
-            if ttid not in client.asked_outcomes:
-                client.asked_outcomes.add(ttid)
-                client.ask(client.primary, WhatBecameOf(ttid), Question(ttid))
-
-
-@handles(WhatBecameOf.Answer, sender=NodeKind.MASTER)
-def outcome_known(client, peer, answer, question):
-    finishing = client.outcomes.pop(answer.ttid, None)
-    client.asked_outcomes.discard(answer.ttid)
-    if finishing is None:
-        return
-    end(client, finishing)
-    if answer.tid is None:
-        client.fail(finishing, TransactionFailed(
-            'the primary was lost before it committed this transaction'))
-    else:
-        # Others may have been committed before it, which this client has not heard of.
-        tell(client, answer.tid, None, None)
-        tell(client, answer.tid, finishing.written(), finishing)
-        client.succeed(finishing, answer.tid)
-    if not client.outcomes:
-        held, client.held = client.held, None
-        client.invalidations.extend(sorted(held, key=lambda told: (told[0], told[1] is not None)))
+        client.told.add(last_tid, None)
+        client.replaces = False

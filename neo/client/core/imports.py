@@ -1,8 +1,8 @@
 """Many transactions that exist already, with their tids, committed as one."""
-from ...protocol.types import Imported
-from .commit import ENDED, FINISHING, OPEN
-from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed
-from .finish import Finishing
+from ...protocol.limits import MAX_OID
+from ...protocol.types import MAX_ID, Imported
+from ..exception import NEOStorageError, TransactionFailed
+from .commit import VOTED
 from .operation import Operation, failed
 
 FOLLOWS_FAILED = 'an import before this one has failed'
@@ -21,16 +21,20 @@ class Import(Operation):
         self.records = None             # those that have not been stored
         self.transaction = None
 
+    @property
+    def ttid(self):
+        return self.transaction and self.transaction.ttid
+
     def resume(self, client):
         if client.can_begin():
-            transaction = self.transaction = client.new_transaction()
+            transaction = self.transaction = client.new_transaction(self)
             transaction.importing = self
             self.records = iter([record for *_, records in self.batch for record in records])
             self._describe(transaction)
             self.batch = None
             self._store(client)
         else:
-            client.stall(self)
+            client.operations.stall(self)
 
     def _describe(self, transaction):
         imports = []
@@ -48,58 +52,84 @@ class Import(Operation):
                 return
         transaction.vote(client, internal=True)
 
-    def progress(self, client, operation):
-        """More can be stored, or the vote or the finish of its transaction has ended."""
-        if self.done:
-            return                      # it has failed, and takes its transaction with it
+    def vote_ended(self, client, operation):
+        """More can be stored, or all storages have voted and its turn has come; or neither will
+        ever be."""
         transaction = self.transaction
-        if operation.error is None and transaction.state < FINISHING and operation.result:
-            operation.error = NEOStorageError('imported records conflict: %r' % operation.result)
         if operation.error is not None:
-            self._failed(client, operation.error)
-        elif transaction.state == ENDED:
-            client.imports.remove(self)
-            client.succeed(self, operation.result)
-            if client.imports and client.imports[0].transaction is not None:
-                client.imports[0].transaction.end_vote(client)
-        elif transaction.state == OPEN:
-            self._store(client)
+            self.fail(client, operation.error)
+        elif operation.result:
+            self.fail(client, NEOStorageError('imported records conflict: %r' % operation.result))
+        elif transaction.state == VOTED:
+            client.finish(transaction)
         else:
-            client.start_finish(transaction, Finishing(transaction))
+            self._store(client)
 
-    def is_next(self, client):
-        return client.imports[0] is self
-
-    def _failed(self, client, error):
-        following = client.imports[client.imports.index(self):] if self in client.imports else []
-        for other in following:
-            client.imports.remove(other)
-        client.fail(self, error)
-        for other in following[1:]:
-            client.fail(other, TransactionFailed(FOLLOWS_FAILED))
+    def finish_ended(self, client, operation):
+        if operation.error is not None:
+            self.fail(client, operation.error)
+        else:
+            self.succeed(client, operation.result)
 
     def finished(self, client):
-        if self.transaction is not None and self.error is not None:
+        if self.error is not None and self.transaction is not None:
             client.abort(self.transaction)
+        client.imports.ended(client, self)
 
-    def expired(self, client):
+    def waits_for(self, client):
         if self.transaction is None:
-            self._failed(client, ClusterUnavailable(client.unavailable()))
+            return super().waits_for(client)
+        return 'its records to be committed'
+
+    def counts(self, client):
+        return self.transaction is None     # its vote and its finish have their own limits
+
+
+class Imports:
+    """Those that have not ended, in their order."""
+
+    def __init__(self):
+        self.queue = []
+
+    def __len__(self):
+        return len(self.queue)
+
+    def begin(self, client, batch, after=None):
+        """`after` is the import that this one follows, which may have ended meanwhile."""
+        if after is not None and after.error is not None:
+            return failed(TransactionFailed(FOLLOWS_FAILED))
+        fault = _fault(batch)
+        if fault:
+            return failed(NEOStorageError(fault))
+        importing = Import(batch)
+        self.queue.append(importing)
+        return client.attempt(importing)
+
+    def is_next(self, importing):
+        return self.queue[0] is importing
+
+    def ended(self, client, importing):
+        if importing not in self.queue:
+            return                      # it has failed with one before it
+        i = self.queue.index(importing)
+        following = self.queue[i + 1:]
+        if importing.error is not None:
+            del self.queue[i:]
+            for other in following:
+                other.fail(client, TransactionFailed(FOLLOWS_FAILED))
         else:
-            self.deadline = None        # its vote and its finish have their own limits
+            del self.queue[i]
+            if following and following[0].transaction is not None:
+                following[0].transaction.end_vote(client)
 
 
-def begin(client, batch, after=None):
-    """`after` is the import that this one follows, which may have ended meanwhile."""
-    if after is not None and after.error is not None:
-        return failed(TransactionFailed(FOLLOWS_FAILED))
+def _fault(batch):
+    """Why it can't be imported, or None."""
     last = 0
-    for tid, *_ in batch:
-        if tid <= last:
-            raise ValueError('transactions to import must have increasing tids')
+    for tid, *_, records in batch:
+        if not last < tid < MAX_ID:
+            return 'transactions to import must have increasing tids: %#x follows %#x' % (tid, last)
+        for record in records:
+            if not 0 <= record.oid <= MAX_OID:
+                return 'object %#x is above the limit of %#x' % (record.oid, MAX_OID)
         last = tid
-    importing = Import(batch)
-    client.imports.append(importing)
-    return client.attempt(importing)
-
-

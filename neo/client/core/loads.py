@@ -1,8 +1,10 @@
 """Reads: each is sent to one storage that has a readable cell, and to another one, or again a
 little later, when that one can't serve it."""
-from ...cluster.node import handles
-from ...protocol.packets import (ListRecords, ListTransactions, Load, Measure, ObjectHistory, Sync)
-from ...protocol.types import ClusterState, ErrorCode, NodeKind
+from typing import NamedTuple
+
+from ...protocol.codec import ProtocolError
+from ...protocol.packets import (ListTransactions, Load, Measure, Sync)
+from ...protocol.types import ClusterState, ErrorCode
 from ..exception import BrokenData, NoObject, exception_for
 from .operation import Operation
 
@@ -20,7 +22,7 @@ class Read(Operation):
         self.packet = packet
         self.id = id
         self.tried = None               # ids of storages that could not serve it; None: none yet
-        self.broken = False             # one of them had data that do not match their checksum
+        self.broken = None              # {of these: what is broken there}
 
     def candidates(self, client):
         readable = client.table.readable
@@ -28,47 +30,70 @@ class Read(Operation):
 
     def resume(self, client):
         if client.phase != ClusterState.RUNNING:
-            client.stall(self)
+            client.operations.stall(self)
             return
         candidates = self.candidates(client)
         # By turns, so that all cells are read from.
-        count, turn, links = len(candidates), self.id, client.storages
+        count, turn, links, tried = len(candidates), self.id, client.links, self.tried
         for i in range(count):
             id = candidates[(turn + i) % count]
-            link = links.get(id)
-            if link is not None and link.peer is not None and not (self.tried and id in self.tried):
+            peer = links.reach(id)
+            if peer is not None and not (tried and id in tried):
                 self.sent(client)
-                client.ask(link.peer, self.packet, self)
+                client.ask(peer, self.packet, self)
                 return
         self.nowhere(client, candidates)
 
     def nowhere(self, client, candidates):
-        if self.broken and self.tried.issuperset(candidates):
-            client.fail(self, BrokenData('no storage has unbroken data for %r' % self.packet))
+        """Nobody who has not been tried is there."""
+        if self.broken and candidates and self.broken.keys() >= set(candidates):
+            self.fail(client, BrokenData('no storage has unbroken data: '
+                                         + '; '.join(self.broken.values())))
             return
-        client.stall(self)
+        client.operations.stall(self)
         if self.tried:
             self.tried = None
-            client.retry_soon()
+            client.operations.retry_soon(client)
 
     def sent(self, client):
-        pass
+        """It is about to be sent; `packet` can still be changed."""
+
+    def waits_for(self, client):
+        if client.phase != ClusterState.RUNNING:
+            return client.missing()
+        return client.links.missing(self.candidates(client)) or 'an answer'
 
     # -- as the context of its request ----------------------------------------------------
-    def answered(self, client, answer):
-        client.succeed(self, answer.values())
+    def answered(self, client, peer, answer):
+        if self.done:
+            return
+        if not self.makes_sense(answer):
+            self.elsewhere(client, peer)
+            raise ProtocolError('%s does not answer %s' % (type(answer).__name__, self.packet))
+        self.take(client, answer)
+
+    def makes_sense(self, answer):
+        return True
+
+    def take(self, client, answer):
+        """End with what was answered."""
+        self.succeed(client, answer.values())
 
     def refused(self, client, peer, error):
         if self.done:
             return
         if error.error not in ELSEWHERE:
-            client.fail(self, exception_for(error, peer))
+            self.fail(client, exception_for(error, peer))
             return
-        self.broken |= error.error == ErrorCode.BROKEN_DATA
+        if error.error == ErrorCode.BROKEN_DATA:
+            self.broken = {**(self.broken or {}), peer.id: '%s: %s' % (peer, error.message)}
+        self.elsewhere(client, peer)
+
+    def elsewhere(self, client, peer):
         self.tried = (self.tried or set()) | {peer.id}
         self.resume(client)
 
-    def lost(self, client):
+    def lost(self, client, peer):
         if not self.done:
             self.resume(client)
 
@@ -97,10 +122,16 @@ class LoadObject(Read):
             if not loads:
                 del client.loading[self.id]
 
-    def answered(self, client, answer):
+    def answered(self, client, peer, answer):
         self.forget(client)
-        if self.done:
-            return
+        super().answered(client, peer, answer)
+
+    def makes_sense(self, answer):
+        next_tid = answer.next_tid
+        return answer.oid == self.id and answer.tid < self.packet.before and (
+            next_tid is None or next_tid >= self.packet.before)
+
+    def take(self, client, answer):
         oid, tid, next_tid, compression, checksum, data, data_tid = answer.values()
         if next_tid is None and self.crossed:
             # It was current when the storage answered; what was heard since then ended it.
@@ -109,31 +140,36 @@ class LoadObject(Read):
             # Else it is current at an old snapshot, and no more is known.
             self.entry = client.cache.add(oid, tid, next_tid, compression, checksum, data,
                                           data_tid)
-        client.succeed(self, (tid, next_tid, compression, checksum, data, data_tid))
+        self.succeed(client, (tid, next_tid, compression, checksum, data, data_tid))
 
     def refused(self, client, peer, error):
         self.forget(client)
         super().refused(client, peer, error)
 
-    def lost(self, client):
+    def lost(self, client, peer):
         self.forget(client)
-        super().lost(client)
+        super().lost(client, peer)
 
 
 class History(Read):
-    """Result: `[(tid, size)]`, newest first."""
+    """Result: `[Revision]`, newest first."""
 
     __slots__ = ()
 
-    def answered(self, client, answer):
+    def makes_sense(self, answer):
+        packet = self.packet
+        tids = [packet.before, *(revision.tid for revision in answer.revisions)]
+        return answer.oid == packet.oid and len(tids) <= packet.limit + 1 and _descending(tids)
+
+    def take(self, client, answer):
         if answer.revisions:
-            client.succeed(self, list(answer.revisions))
+            self.succeed(client, list(answer.revisions))
         else:
-            client.fail(self, NoObject('%#x' % answer.oid))
+            self.fail(client, NoObject('%#x' % answer.oid))
 
 
 class TransactionInfo(Read):
-    """Result: a `StoredTransaction`, or None."""
+    """Result: a StoredMetadata, or None."""
 
     __slots__ = ()
 
@@ -142,15 +178,22 @@ class TransactionInfo(Read):
 
     def sent(self, client):
         tid = self.id
-        self.packet = ListTransactions(tid, tid + 1, (tid % len(client.table.rows),))
+        self.packet = ListTransactions(tid, tid + 1, (tid % client.table.partitions,))
 
-    def answered(self, client, answer):
-        client.succeed(self, answer.transactions[0] if answer.transactions else None)
+    def makes_sense(self, answer):
+        return [described.tid for described in answer.transactions] in ([], [self.id])
+
+    def take(self, client, answer):
+        self.succeed(client, answer.transactions[0] if answer.transactions else None)
+
+
+class Regroup(NamedTuple):
+    """Instead of a chunk: these rows can't be read together from one storage (any more)."""
+    groups: list                    # how they may be read
 
 
 class Chunk(Read):
-    """Result: `(transactions or records, where to go on or None)`; None if these rows can't be read
-    from one storage any more."""
+    """Result: `(what was found, where to go on or None)`, or Regroup."""
 
     __slots__ = ()
 
@@ -159,10 +202,56 @@ class Chunk(Read):
         return [s for s in readable[rows[0]] if all(s in readable[row] for row in rows)]
 
     def nowhere(self, client, candidates):
-        if candidates or len(self.packet.rows) == 1:
+        rows = self.packet.rows
+        if len(rows) == 1:
             super().nowhere(client, candidates)
+        elif not candidates:
+            self.succeed(client, Regroup(client.groups(rows)))
+        elif self.broken and self.broken.keys() >= set(candidates):
+            # One of these rows, which may be whole on a storage that does not have the others.
+            half = len(rows) // 2
+            self.succeed(client, Regroup([rows[:half], rows[half:]]))
         else:
-            client.succeed(self, None)
+            super().nowhere(client, candidates)
+
+
+class TransactionsChunk(Chunk):
+
+    __slots__ = ()
+
+    def makes_sense(self, answer):
+        packet = self.packet
+        tids = [described.tid for described in answer.transactions]
+        return _within(tids, packet.start, packet.stop) and _ascending(tids) and (
+            answer.next is None or packet.start < answer.next <= packet.stop)
+
+
+class RecordsChunk(Chunk):
+
+    __slots__ = ()
+
+    def makes_sense(self, answer):
+        packet = self.packet
+        places = [(record.tid, record.oid) for record in answer.records]
+        return _within([tid for tid, _oid in places], packet.start, packet.stop) and (
+            _ascending(places)) and (answer.next is None or _place(*answer.next) > _place(
+                packet.start, packet.after_oid))
+
+
+def _place(tid, after_oid):
+    return tid, -1 if after_oid is None else after_oid
+
+
+def _within(tids, start, stop):
+    return not tids or start <= tids[0] and tids[-1] < stop
+
+
+def _ascending(values):
+    return all(a < b for a, b in zip(values, values[1:]))
+
+
+def _descending(values):
+    return all(a > b for a, b in zip(values, values[1:]))
 
 
 class MeasureStorage(Read):
@@ -195,7 +284,7 @@ class Measurement(Operation):
 
     def resume(self, client):
         if client.phase != ClusterState.RUNNING:
-            client.stall(self)
+            client.operations.stall(self)
         elif self.parts is None:
             self.parts = [MeasureStorage(self, storage) for storage in client.table.storages()]
             for part in list(self.parts):
@@ -204,14 +293,14 @@ class Measurement(Operation):
     def measured(self, client, part):
         self.parts.remove(part)
         if part.error is not None:
-            client.fail(self, part.error)
+            self.fail(client, part.error)
             return
         objects, size = part.result
         self.objects += objects
         self.bytes += size
         if not self.parts:
             copies = 1 + client.table.replicas
-            client.succeed(self, (self.objects // copies, self.bytes // copies))
+            self.succeed(client, (self.objects // copies, self.bytes // copies))
 
 
 class WhenReady(Operation):
@@ -221,9 +310,9 @@ class WhenReady(Operation):
 
     def resume(self, client):
         if client.phase == ClusterState.RUNNING:
-            client.succeed(self, None)
+            self.succeed(client)
         else:
-            client.stall(self)
+            client.operations.stall(self)
 
 
 class Synchronization(Operation):
@@ -235,23 +324,18 @@ class Synchronization(Operation):
         if client.phase == ClusterState.RUNNING:
             client.ask(client.primary, Sync(), self)
         else:
-            client.stall(self)
+            client.operations.stall(self)
+
+    def answered(self, client, peer, answer):
+        if answer.last_tid > client.heard:
+            client.operations.stall(self)
+            raise ProtocolError('a sync up to %#x, and what was heard ends at %#x'
+                                % (answer.last_tid, client.heard))
+        self.succeed(client, answer.last_tid)
 
     def refused(self, client, peer, error):
-        self.lost(client)
-        client.retry_soon()
+        client.operations.stall(self)
+        client.operations.retry_soon(client)
 
-    def lost(self, client):
-        if not self.done:
-            client.stall(self)
-
-
-@handles(Load.Answer, ObjectHistory.Answer, ListTransactions.Answer, ListRecords.Answer,
-         Measure.Answer, sender=NodeKind.STORAGE)
-def read_answered(client, peer, answer, read):
-    read.answered(client, answer)
-
-
-@handles(Sync.Answer, sender=NodeKind.MASTER)
-def synchronized(client, peer, answer, operation):
-    client.succeed(operation, answer.last_tid)
+    def lost(self, client, peer):
+        client.operations.stall(self)

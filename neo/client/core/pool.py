@@ -1,20 +1,23 @@
 """Ids taken ahead from the primary, so that `begin` and `new_oid` need no round trip."""
 from collections import deque
 
-from ...cluster.node import handles
+from ...cluster.context import Context
+from ...cluster.ids import term_of
 from ...protocol import limits
+from ...protocol.codec import ProtocolError
 from ...protocol.packets import TakeOids, TakeTtids
-from ...protocol.types import ClusterState, NodeKind
+from ...protocol.types import ClusterState
 from .operation import Operation
 
 
-class Pool:
+class Pool(Context):
     """Blocks of ids; another one is asked for when less than half of `amount` is left."""
 
-    def __init__(self, request, amount, maximum):
+    def __init__(self, request, amount, maximum, is_right):
         self.request = request          # the packet that asks for a block
         self.amount = amount            # grows when ids are used faster than they come
         self.maximum = maximum
+        self.is_right = is_right        # function(client, first, end): may such a block be given?
         self.left = 0
         self.asked = False
         self._blocks = deque()          # [next id, end]
@@ -58,46 +61,57 @@ class Pool:
         self.amount = min(self.amount * 2, self.maximum)
 
     # -- as the context of a request ------------------------------------------------------
+    def answered(self, client, peer, answer):
+        self.asked = False
+        end = answer.first + answer.count
+        if not (answer.count <= self.amount and self.is_right(client, answer.first, end)):
+            client.operations.retry_soon(client)
+            raise ProtocolError('the ids from %#x to %#x are not for this client'
+                                % (answer.first, end))
+        self.put(answer.first, answer.count)
+        client.operations.resume_stalled(client)
+        self.refill(client)
+
     def refused(self, client, peer, error):
         self.asked = False
-        client.retry_soon()
+        client.operations.retry_soon(client)
 
-    def lost(self, client):
+    def lost(self, client, peer):
         self.asked = False
 
 
 def ttids(amount):
-    return Pool(TakeTtids, amount, amount * 16)
+    return Pool(TakeTtids, amount, amount * 16, _of_this_term)
 
 
 def oids(amount):
-    return Pool(TakeOids, amount, limits.MAX_OIDS_AHEAD)
+    return Pool(TakeOids, amount, limits.MAX_OIDS_AHEAD, _above_root)
+
+
+def _of_this_term(client, first, end):
+    return term_of(first) == client.term == term_of(end - 1)
+
+
+def _above_root(client, first, end):
+    return 0 < first and end <= limits.MAX_OID + 1
 
 
 class Take(Operation):
-    """Waits for an id; `make` is called with it, for the result."""
+    """Result: an id."""
 
-    __slots__ = 'pool', 'make'
+    __slots__ = 'pool',
 
-    def __init__(self, pool, make):
+    def __init__(self, pool):
         super().__init__()
         self.pool = pool
-        self.make = make
 
     def resume(self, client):
         pool = self.pool
         if pool.left:
-            client.succeed(self, self.make(pool.take()))
+            self.succeed(client, pool.take())
         else:
             if pool.asked:
                 pool.missed()
-            client.stall(self)
+            client.operations.stall(self)
         pool.refill(client)
 
-
-@handles(TakeTtids.Answer, TakeOids.Answer, sender=NodeKind.MASTER)
-def ids_given(client, peer, answer, pool):
-    pool.asked = False
-    pool.put(answer.first, answer.count)
-    client.resume_stalled()
-    pool.refill(client)

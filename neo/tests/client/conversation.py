@@ -65,6 +65,7 @@ class Conversation:
         self.peers = {}                 # connection -> Peer
         self.connecting = []            # addresses
         self.closed = []                # connections
+        self.logged = []
         self.timers = {}
         self.connections = 0
         self.ids = ['S%d' % (i + 1) for i in range(storages)]
@@ -90,6 +91,8 @@ class Conversation:
             elif kind is events.Close:
                 self.closed.append(effect.connection)
                 del self.peers[effect.connection]
+            elif kind is events.Log:
+                self.logged.append(effect.message)
             elif kind is events.SetTimer:
                 self.timers[effect.name] = effect.at
 
@@ -97,6 +100,10 @@ class Conversation:
         operation = getattr(self.client, method)(*args)
         self.perform()
         return operation
+
+    def load(self, oid):
+        """As ZODB does at the last snapshot."""
+        return self.do('load_before', oid, self.client.last_tid + 1)
 
     def wait(self, seconds):
         """Let time pass, and timers fire."""
@@ -128,7 +135,7 @@ class Conversation:
         _, answer = master.hears(Identify)
         answer(Identify.Answer('M1', id, CLUSTER_ID, history, term, 0, last_tid, 2))
         master.says(NodesChanged(tuple(
-            (id, NodeKind.STORAGE, self.address(id), NodeState.RUNNING, '', '')
+            (id, NodeKind.STORAGE, self.address(id), NodeState.RUNNING, 'store-' + id, '')
             for id in self.ids), ()))
         master.says(TableChanged(self.table.pack()))
         return master

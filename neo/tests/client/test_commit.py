@@ -31,11 +31,11 @@ def test_one_object_takes_two_messages():
                                     voted=(('S1', 7),), imposed=())
     answer(Finish.Answer(txn.ttid, 20))
     assert finish.result == 20 and not storage.heard
-    assert list(c.client.invalidations) == [(20, [1], finish)]
+    assert list(c.client.invalidations) == [(20, (1,), finish)]
     assert c.client.last_tid == 10
     c.client.delivered(20)
-    assert c.do('load', 1).result[:2] == (20, None)
-    assert not c.client.transactions and not c.client.unfinished
+    assert c.load(1).result[:2] == (20, None)
+    assert not c.client.transactions and not c.client.operations.unfinished
 
 
 def test_each_storage_gets_what_belongs_to_it():
@@ -126,7 +126,7 @@ def test_who_was_interrupted_while_it_voted_votes_again():
     c.do('vote', txn, METADATA)
     again = c.do('vote', txn, METADATA)
     storage.votes()
-    assert again.result == [] and not storage.heard and not c.client.unfinished
+    assert again.result == [] and not storage.heard and not c.client.operations.unfinished
 
 
 def test_a_conflict_told_by_both_copies_is_resolved_once():
@@ -297,7 +297,7 @@ def test_open_transactions_end_with_their_primary():
     assert not begin.done               # ttids of the former primary are of no use
     c.wait(1)
     c.next_ttid = 2 << 43
-    c.welcome(term=2)
+    c.welcome(term=2, last_tid=10)
     c.gives_ids()
     assert begin.result.ttid == 2 << 43
     assert not c.meet('S1').heard

@@ -141,7 +141,7 @@ def test_a_sync_is_asked_again_after_the_primary_was_lost():
     sync = c.do('sync')
     c.master.breaks()
     c.wait(1)
-    c.welcome()
+    c.welcome(last_tid=9)
     c.gives_ids()
     _, answer = c.master.hears(Sync)
     answer(Sync.Answer(9))

@@ -2,6 +2,7 @@
 import pytest
 from ZODB.utils import p64
 
+from ...client.core.loads import Regroup
 from ...client.iteration import Iterator
 
 ROWS = 4
@@ -33,7 +34,7 @@ class Client:
     def list_transactions(self, rows, start, stop):
         self.asked.append(('transactions', rows, start, stop))
         if self._moved(rows):
-            return None
+            return Regroup(self.groups(rows))
         found = [(tid, tid, ' ', b'user', b'%d' % tid, b'', tuple(oids))
                  for tid, oids in sorted(self.transactions.items())
                  if tid % ROWS in rows and start <= tid < stop]
@@ -42,7 +43,7 @@ class Client:
     def list_records(self, rows, start, after_oid, stop):
         self.asked.append(('records', rows, start, after_oid, stop))
         if self._moved(rows):
-            return None
+            return Regroup(self.groups(rows))
         found = [(oid, tid, 0, b'', data, None)
                  for tid, oids in sorted(self.transactions.items())
                  for oid, data in sorted(oids.items())

@@ -1,19 +1,21 @@
 import pytest
 
+from ...client.core.loads import Regroup
 from ...client.exception import BrokenData, ClusterUnavailable, NoObject, NoRevision
 from ...protocol import limits
-from ...protocol.packets import (Invalidate, ListTransactions, Load, Measure, ObjectHistory)
-from ...protocol.types import ErrorCode
+from ...protocol.packets import (Invalidate, ListRecords, ListTransactions, Load, Measure,
+                                 ObjectHistory)
+from ...protocol.types import MAX_ID, ErrorCode, StoredRecord
 from .conversation import NOT_READY, Conversation
 
 
 def test_a_load_takes_one_message_and_the_next_one_none():
     c = Conversation()
     storage, = c.up(last_tid=10)
-    load = c.do('load', 1)
+    load = c.load(1)
     storage.loads(5, oid=1, before=11)
     assert load.result[:2] == (5, None) and load.result[4] == b'data'
-    again = c.do('load', 1)
+    again = c.load(1)
     assert again.done and again.result == load.result and not storage.heard
     assert c.client.completed == [load]
 
@@ -23,7 +25,7 @@ def test_a_load_takes_one_message_and_the_next_one_none():
 def test_what_is_not_there(error, exception):
     c = Conversation()
     storage, = c.up()
-    load = c.do('load', 1)
+    load = c.load(1)
     storage.refuses(Load, error)
     assert isinstance(load.error, exception)
 
@@ -31,13 +33,13 @@ def test_what_is_not_there(error, exception):
 def test_an_invalidation_ends_what_is_cached():
     c = Conversation()
     storage, = c.up(last_tid=10)
-    c.do('load', 1)
+    c.load(1)
     storage.loads(5)
     c.master.says(Invalidate(12, (1,)))
     assert c.client.invalidations.popleft() == (12, (1,), None)
     assert c.do('load_before', 1, 12).result[:2] == (5, 12)     # a snapshot that is open
     c.client.delivered(12)
-    load = c.do('load', 1)
+    load = c.load(1)
     storage.loads(12, oid=1, before=13)
     assert load.result[0] == 12
 
@@ -45,7 +47,7 @@ def test_an_invalidation_ends_what_is_cached():
 def test_an_answer_that_crosses_an_invalidation_is_cached_as_ended():
     c = Conversation()
     storage, = c.up(last_tid=10)
-    load = c.do('load', 1)
+    load = c.load(1)
     c.master.says(Invalidate(12, (1, 2)))
     c.master.says(Invalidate(13, (1,)))
     storage.loads(5)
@@ -75,19 +77,19 @@ def test_what_is_current_at_an_old_snapshot_is_not_taken_for_current():
 def test_the_cache_does_not_speak_for_the_future():
     c = Conversation()
     storage, = c.up(last_tid=10)
-    c.do('load', 1)
+    c.load(1)
     storage.loads(5)
     assert not c.do('load_before', 1, 12).done
 
 
 def test_another_storage_is_asked_when_one_can_not_answer():
     c = Conversation(storages=2, partitions=1, replicas=1)
-    one, two = c.up()
-    load = c.do('load', 0)
+    one, two = c.up(last_tid=10)
+    load = c.load(0)
     one.refuses(Load, NOT_READY)
     two.loads(5, oid=0)
     assert load.result[0] == 5
-    load = c.do('load', 2)
+    load = c.load(2)
     assert one.heard
     one.breaks()
     two.loads(6, oid=2)
@@ -96,8 +98,8 @@ def test_another_storage_is_asked_when_one_can_not_answer():
 
 def test_all_are_asked_again_a_little_later():
     c = Conversation(storages=2, partitions=1, replicas=1)
-    one, two = c.up()
-    load = c.do('load', 0)
+    one, two = c.up(last_tid=10)
+    load = c.load(0)
     one.refuses(Load, ErrorCode.NOT_HERE)
     two.refuses(Load, NOT_READY)
     assert not one.heard and not two.heard
@@ -109,7 +111,7 @@ def test_all_are_asked_again_a_little_later():
 def test_broken_data_are_looked_for_elsewhere_and_then_told():
     c = Conversation(storages=2, partitions=1, replicas=1)
     one, two = c.up()
-    load = c.do('load', 0)
+    load = c.load(0)
     one.refuses(Load, ErrorCode.BROKEN_DATA)
     two.refuses(Load, ErrorCode.BROKEN_DATA)
     assert isinstance(load.error, BrokenData)
@@ -118,43 +120,43 @@ def test_broken_data_are_looked_for_elsewhere_and_then_told():
 def test_loads_survive_the_primary_and_its_storages():
     c = Conversation()
     storage, = c.up(last_tid=10)
-    c.do('load', 2)
+    c.load(2)
     storage.loads(3)
-    load = c.do('load', 1)
+    load = c.load(1)
     c.master.breaks()
-    early = c.do('load', 3)
-    assert c.do('load', 2).done         # what is cached is still true
+    early = c.load(3)
+    assert c.load(2).done         # what is cached is still true
     c.wait(1)
     c.welcome(last_tid=10)
     storage = c.meet('S1')
     storage.loads(5, oid=1)
     storage.loads(6, oid=3)
     assert load.result[0] == 5 and early.result[0] == 6
-    assert c.do('load', 2).done and not c.client.invalidations
+    assert c.load(2).done and not c.client.invalidations
 
 
 def test_loads_do_not_wait_for_ever():
     c = Conversation(wait_timeout=3.0)
     c.up()
     c.master.breaks()
-    load = c.do('load', 1)
+    load = c.load(1)
     c.wait(6)
     assert isinstance(load.error, ClusterUnavailable)
     c.wait(60)
-    assert not c.client.unfinished
+    assert not c.client.operations.unfinished
 
 
 @pytest.mark.parametrize('last_tid, history', [(11, b'h' * 16), (10, b'x' * 16)])
 def test_after_changes_unheard_of_everything_may_have_changed(last_tid, history):
     c = Conversation()
     storage, = c.up(last_tid=10)
-    c.do('load', 1)
+    c.load(1)
     storage.loads(5)
     c.master.breaks()
     c.wait(1)
     c.welcome(last_tid=last_tid, history=history)
     assert list(c.client.invalidations) == [(last_tid, None, None)]
-    assert not c.do('load', 1).done and not len(c.client.cache)
+    assert not c.load(1).done and not len(c.client.cache)
 
 
 def test_prefetched_objects_are_in_the_cache():
@@ -164,7 +166,7 @@ def test_prefetched_objects_are_in_the_cache():
     c.perform()
     storage.loads(5, oid=1)
     storage.loads(6, oid=2)
-    assert c.do('load', 1).done and c.do('load', 2).done and not c.client.completed
+    assert c.load(1).done and c.load(2).done and not c.client.completed
 
 
 def test_history_and_metadata():
@@ -194,5 +196,89 @@ def test_rows_that_one_storage_does_not_have_together_are_grouped_anew():
     c = Conversation(storages=2, partitions=4)
     c.up()
     assert sorted(c.client.groups()) == [(0, 2), (1, 3)]
-    assert c.do('list_records', (0, 1), 0, None, 10).result is None
-    assert c.client.groups((1, 2)) == [(1,), (2,)]
+    assert c.do('list_records', (0, 1), 0, None, 10).result == Regroup([(0,), (1,)])
+
+
+# -- broken data -------------------------------------------------------------------------------
+def listed(storage, start=0, **fields):
+    """The storage answers ListRecords with one record per row, and has no more."""
+    packet, answer = storage.hears(ListRecords, start=start, **fields)
+    answer(ListRecords.Answer(tuple(
+        StoredRecord(row, 5, 0, bytes(16), b'data', None) for row in packet.rows), None))
+
+
+def broken(storage, where):
+    storage.refuses(ListRecords, ErrorCode.BROKEN_DATA, where)
+
+
+def test_an_iteration_goes_on_from_another_replica():
+    c = Conversation(storages=2, partitions=2, replicas=1)
+    one, two = c.up(last_tid=10)
+    chunk = c.do('list_records', (0, 1), 0, None, 11)
+    broken(one, 'object 0x1 at 0x5')
+    listed(two, rows=(0, 1))
+    assert len(chunk.result[0]) == 2
+
+
+def test_rows_are_read_apart_when_one_of_them_is_broken():
+    c = Conversation(storages=2, partitions=4)
+    one, two = c.up(last_tid=10)
+    chunk = c.do('list_records', (0, 2), 0, None, 11)
+    broken(one, 'object 0x2 at 0x5')
+    assert chunk.result == Regroup([(0,), (2,)])
+    good = c.do('list_records', (0,), 0, None, 11)
+    listed(one, rows=(0,))
+    assert len(good.result[0]) == 1
+    bad = c.do('list_records', (2,), 0, None, 11)
+    broken(one, 'object 0x2 at 0x5')
+    assert isinstance(bad.error, BrokenData) and 'S1: object 0x2 at 0x5' in str(bad.error)
+
+
+def test_a_replica_that_is_away_may_have_what_is_broken_here():
+    c = Conversation(storages=2, partitions=1, replicas=1, wait_timeout=10.0)
+    one, two = c.up(last_tid=10)
+    two.breaks()
+    chunk = c.do('list_records', (0,), 0, None, 11)
+    broken(one, 'object 0x2 at 0x5')
+    assert not chunk.done
+    c.connecting.clear()
+    c.wait(limits.RECONNECT_DELAY)
+    two = c.meet('S2')
+    broken(one, 'object 0x2 at 0x5') if one.heard else None
+    listed(two, rows=(0,))
+    assert len(chunk.result[0]) == 1
+
+
+# -- answers that make no sense ------------------------------------------------------------------
+@pytest.mark.parametrize('method, arguments, cls, answer', [
+    ('load_before', (0, 11), Load, Load.Answer(2, 5, None, 0, bytes(16), b'', None)),
+    ('load_before', (0, 11), Load, Load.Answer(0, 11, None, 0, bytes(16), b'', None)),
+    ('load_before', (0, 11), Load, Load.Answer(0, 5, 7, 0, bytes(16), b'', None)),
+    ('object_history', (0, 11, 2), ObjectHistory, ObjectHistory.Answer(2, ())),
+    ('object_history', (0, 11, 2), ObjectHistory, ObjectHistory.Answer(0, ((5, 1), (7, 1)))),
+    ('list_transactions', ((0,), 5, 11), ListTransactions, ListTransactions.Answer((), 5)),
+    ('list_records', ((0,), 5, 7, 11), ListRecords, ListRecords.Answer((), (5, 7))),
+    ('list_records', ((0,), 5, None, 11), ListRecords, ListRecords.Answer(
+        (StoredRecord(0, 11, 0, bytes(16), b'', None),), None)),
+])
+def test_an_answer_that_makes_no_sense_ends_that_connection(method, arguments, cls, answer):
+    c = Conversation(storages=2, partitions=1, replicas=1)
+    one, two = c.up(last_tid=10)
+    read = c.do(method, *arguments)
+    _, say = one.hears(cls)
+    say(answer)
+    assert c.closed == [one.connection] and not read.done
+    two.hears(cls)
+    assert c.client.primary is not None
+
+
+def test_the_current_revision_is_that_of_the_call():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.load(1)
+    storage.loads(5)
+    current = c.do('load_before', 1, MAX_ID)
+    storage.loads(12)
+    assert current.result[0] == 12
+    c.master.says(Invalidate(12, (1,)))
+    assert c.do('load_before', 1, 13).result[0] == 12

@@ -52,6 +52,9 @@ def test_clients_wait_until_it_runs():
     storage = talk.storage()
     grant(storage)
     write(storage)
+    # It is told why it has to wait, and no more.
+    assert client.take(ClusterStateChanged)[0].reason == 'no storage is there'
+    assert client.take(ClusterStateChanged)[0].state == ClusterState.VERIFYING
     assert not client.heard
     storage.reply(Settle, 0)
     assert client.take(Identify.Answer)[0].your_id == 'C1'

@@ -1,0 +1,85 @@
+"""The connection of a client to the primary master, and what that says of the cluster."""
+from ...cluster.context import Context
+from ...cluster.node import handles
+from ...cluster.partition_table import PartitionTable
+from ...cluster.seek import FINAL
+from ...protocol.codec import ProtocolError
+from ...protocol.packets import ClusterStateChanged, NodesChanged, TableChanged
+from ...protocol.types import MAX_ID, ClusterState, NodeKind
+from ..exception import ClusterRefused
+from . import finish
+
+
+class Greeting(Context):
+    """The context of Identify."""
+
+    def answered(self, client, peer, answer):
+        fault = _fault(client, answer)
+        if fault:
+            client.close(peer)
+            lost(client, fault)
+        elif client.cluster_id not in (None, answer.cluster_id):
+            client.close(peer)
+            lost(client, 'it is of another cluster')
+            client.give_up(ClusterRefused('the cluster at %s:%s is another one than before, of the '
+                                          'same name' % peer.address))
+        else:
+            client.accept(peer, NodeKind.MASTER, answer.id)
+            client.seek.found()
+            client.id, client.primary, client.reason = answer.your_id, peer, None
+            client.cluster_id, client.term = answer.cluster_id, answer.term
+            finish.welcomed(client, answer.history, answer.last_tid)
+
+    def refused(self, client, peer, error):
+        client.close(peer)
+        lost(client, error.message)
+        if error.error in FINAL:
+            client.give_up(ClusterRefused('%s:%s: %s' % (*peer.address, error.message)))
+
+
+def _fault(client, answer):
+    """Why this is not the primary to be used, or None."""
+    if answer.term < client.term:
+        return 'its term is over'
+    if answer.cluster_id is None or answer.history is None or answer.last_tid >= MAX_ID:
+        return 'its greeting makes no sense'
+    if answer.history == client.history and answer.last_tid < client.heard:
+        return ('its last transaction is %#x, and this client has been told of %#x: the cluster '
+                'has lost transactions' % (answer.last_tid, client.heard))
+
+
+def lost(client, reason):
+    """Nothing counts any more that was not in *finish*; all begins anew when one is back."""
+    if client.phase == ClusterState.RUNNING:
+        client.log('the primary is lost (%s): reconnecting', reason)
+    client.phase = ClusterState.RECOVERING
+    client.primary = client.reason = None
+    client.seek.failed(client, reason)
+    client.without_primary(reason)
+
+
+@handles(ClusterStateChanged, sender=NodeKind.MASTER)
+def state_changed(client, peer, packet, request_id):
+    """Why it has to wait to be accepted."""
+    state = ClusterState(packet.state)
+    client.reason = state.name + (packet.reason and ': ' + packet.reason)
+
+
+@handles(NodesChanged, sender=NodeKind.MASTER)
+def nodes_changed(client, peer, packet, request_id):
+    for info in packet.nodes:
+        if info.kind == NodeKind.STORAGE:
+            client.links.announced(client, info)
+    for id in packet.removed:
+        client.links.removed(client, id, 'it was removed')
+
+
+@handles(TableChanged, sender=NodeKind.MASTER)
+def table_changed(client, peer, packet, request_id):
+    if not packet.table.rows:
+        raise ProtocolError('a table without rows')
+    client.table = PartitionTable.unpack(packet.table)
+    if client.primary is peer and client.phase != ClusterState.RUNNING:
+        client.phase = ClusterState.RUNNING
+        client.running()
+    client.operations.resume_stalled(client)
