@@ -25,10 +25,11 @@ class DiskEngine(MemoryEngine):
             self._fail_at = None
             super().commit()
             raise DiskFailure('planted failure after a commit')
-        super().commit()
-
-    def free_space(self):
-        return 0 if self.disk.full else None
+        try:
+            super().commit()
+        except EngineError as error:
+            assert not self.full, '%s, though all was promised' % error
+            raise
 
 
 class Disk:
@@ -36,9 +37,17 @@ class Disk:
 
     def __init__(self, rnd):
         self.rnd = rnd
-        self.full = False
-        self.engine = DiskEngine()
+        self.engine = DiskEngine(reserve=0)
         self.engine.disk = self
+
+    @property
+    def full(self):
+        """Does somebody else take all space that was not promised?"""
+        return self.engine.full
+
+    @full.setter
+    def full(self, full):
+        self.engine.full = full
 
     def unfinished(self):
         """What is there of transactions that have not ended."""

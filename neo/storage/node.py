@@ -57,6 +57,7 @@ class Storage(Node):
                  *self.address)
         if self.engine.changed:
             self.lazily()
+        self.tidy()
         self.seek.connect(self)
 
     def connected(self, peer):
@@ -107,6 +108,7 @@ class Storage(Node):
         self.parked = {}
         self.locking.stop()
         self.transactions.reset()
+        self.tidy()
         if self.engine.changed:
             self.lazily()
 
@@ -145,9 +147,16 @@ class Storage(Node):
     # -- timers and durability ------------------------------------------------------------------
     def lazily(self):
         """The engine was changed, and nobody waits for that to be durable."""
-        if not self._commit_set:
+        if self.engine.should_commit:
+            self.durable()
+        elif not self._commit_set:
             self._commit_set = True
             self.set_timer(COMMIT, self.now + limits.LAZY_COMMIT)
+
+    def tidy(self):
+        """Remove what was dropped, in slices."""
+        if self.engine.needs_cleaning:
+            self.want_slices(CLEAN)
 
     def commit(self):
         self.engine.commit()

@@ -1,8 +1,8 @@
 """What a storage lets clients read: never something of which others may not know yet."""
 from ..cluster.node import Refused, handles
-from ..protocol.checksum import checksum
 from ..protocol.packets import ListRecords, ListTransactions, Load, Measure, ObjectHistory
 from ..protocol.types import ClusterState, ErrorCode, NodeKind
+from .engine.interface import BrokenData
 from .serve_clients import park
 
 CLIENT = NodeKind.CLIENT
@@ -11,6 +11,13 @@ RUNNING = ClusterState.RUNNING
 
 def not_here(node, row):
     return Refused(ErrorCode.NOT_HERE, '%s has no readable cell of row %d' % (node.id, row))
+
+
+def unbroken(read, *args):
+    try:
+        return read(*args)
+    except BrokenData as error:
+        raise Refused(ErrorCode.BROKEN_DATA, str(error))
 
 
 def must_wait(node, peer, packet, request_id):
@@ -32,30 +39,26 @@ def load(node, peer, packet, request_id):
     if must_wait(node, peer, packet, request_id):
         return
     oid = packet.oid
-    found = node.engine.load(oid, packet.before)
+    found = unbroken(node.engine.load, oid, packet.before)
     if found is None:
-        if node.engine.current(oid) is None:
+        if unbroken(node.engine.current, oid) is None:
             raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % oid)
         raise Refused(ErrorCode.NO_REVISION, 'object %#x has no revision before %#x'
                       % (oid, packet.before))
-    tid, next_tid, compression, sum, data, data_tid = found
+    tid, next_tid, _, _, data, _ = found
     if data is None:
         raise Refused(ErrorCode.NO_OBJECT if next_tid is None else ErrorCode.NO_REVISION,
                       'object %#x was deleted at %#x' % (oid, tid))
-    if checksum(data) != sum:
-        raise Refused(ErrorCode.BROKEN_DATA, 'object %#x is broken on %s at %#x'
-                      % (oid, node.id, tid))
-    node.answer(peer, request_id, Load.Answer(
-        oid, tid, next_tid, compression, sum, data, data_tid))
+    node.answer(peer, request_id, Load.Answer(oid, *found))
 
 
 @handles(ObjectHistory, sender=CLIENT, phase=RUNNING)
 def object_history(node, peer, packet, request_id):
     if must_wait(node, peer, packet, request_id):
         return
-    revisions = node.engine.history(packet.oid, packet.before,
-                                    min(packet.limit, node.amounts.chunk_rows))
-    if not revisions and node.engine.current(packet.oid) is None:
+    revisions = unbroken(node.engine.history, packet.oid, packet.before,
+                         min(packet.limit, node.amounts.chunk_rows))
+    if not revisions and unbroken(node.engine.current, packet.oid) is None:
         raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % packet.oid)
     node.answer(peer, request_id, ObjectHistory.Answer(packet.oid, revisions))
 
@@ -75,17 +78,17 @@ def range_must_wait(node, peer, packet, request_id):
 @handles(ListTransactions, sender=CLIENT, phase=RUNNING)
 def list_transactions(node, peer, packet, request_id):
     if not range_must_wait(node, peer, packet, request_id):
-        node.answer(peer, request_id, ListTransactions.Answer(*node.engine.transactions(
-            packet.start, packet.stop, node.partitions, packet.rows, node.amounts.chunk_rows,
-            node.amounts.chunk)))
+        node.answer(peer, request_id, ListTransactions.Answer(*unbroken(
+            node.engine.transactions, packet.start, packet.stop, node.partitions, packet.rows,
+            node.amounts.chunk_rows, node.amounts.chunk)))
 
 
 @handles(ListRecords, sender=CLIENT, phase=RUNNING)
 def list_records(node, peer, packet, request_id):
     if not range_must_wait(node, peer, packet, request_id):
-        node.answer(peer, request_id, ListRecords.Answer(*node.engine.records(
-            packet.start, packet.after_oid, packet.stop, node.partitions, packet.rows,
-            node.amounts.chunk_rows, node.amounts.chunk)))
+        node.answer(peer, request_id, ListRecords.Answer(*unbroken(
+            node.engine.records, packet.start, packet.after_oid, packet.stop, node.partitions,
+            packet.rows, node.amounts.chunk_rows, node.amounts.chunk)))
 
 
 @handles(Measure, sender=CLIENT, phase=RUNNING)

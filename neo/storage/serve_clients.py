@@ -111,8 +111,8 @@ def disconnected(node, peer):
 
 def forget(node, transactions):
     for txn in transactions:
-        if node.transactions.forget(txn):
-            node.lazily()
+        node.transactions.forget(txn)
+    node.tidy()
 
 
 # -- reads that wait ------------------------------------------------------------------------

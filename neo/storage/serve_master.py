@@ -123,8 +123,7 @@ def settle(node, peer, packet, request_id):
     if transactions.kept and node.locking.busy:
         raise Refused(ErrorCode.NOT_READY, 'it is being settled already')
     left = transactions.settle(packet.keep)
-    if node.engine.needs_cleaning:
-        node.want_slices(CLEAN)
+    node.tidy()
 
     def prepared(txn):
         transactions.lock_kept(txn)

@@ -26,7 +26,6 @@ class Transactions:
         # Voted for a primary that is lost: ttid -> Transaction.  They are not in `by_ttid`, and
         # `settle` ends them.
         self.kept = {}
-        engine.drop_unvoted()
         self._clear()
 
     def _clear(self):

@@ -3,7 +3,7 @@
 An engine is synchronous and used by one thread.  Everything changes inside one transaction of the
 database, which `commit` ends; a crash before it undoes all since the last one.  Every call is
 bounded in rows and bytes by what it is given.  Oids and tids are integers; records and transactions
-are the tuples of neo.protocol.types (`Record`, `StoredRecord`, `Transaction`, `StoredTransaction`).
+are those of neo.protocol.types: `Record`, `StoredRecord`, `Metadata`, `StoredMetadata`.
 
 A transaction on its way is *pending* (some of its records, until it is locked or the process ends),
 *locked* (it is in the history, and the others may not know yet), then *unlocked*: it was told.
@@ -49,6 +49,11 @@ class Engine(ABC):
     def changed(self):
         """Is there anything to commit?"""
 
+    @property
+    @abstractmethod
+    def should_commit(self):
+        """Do so many bytes wait for a commit that it should not be put off?"""
+
     # -- space ----------------------------------------------------------------------------
     @abstractmethod
     def free_space(self):
@@ -89,7 +94,7 @@ class Engine(ABC):
     @abstractmethod
     def lock(self, ttid, first, tid, rows, metadata, records):
         """Put into the history what was pended, these `Record`s, which replace what was pended, and
-        the metadata (`Transaction`s, maybe none).  What has no imposed tid gets `tid`.  `locked`
+        the `Metadata` (maybe none).  What has no imposed tid gets `tid`.  `locked`
         tells of it, with the partition rows it wrote, until `unlock` or `drop`.  Nothing happens if
         it is locked so already; EngineError if it is locked with another tid."""
 
@@ -110,11 +115,11 @@ class Engine(ABC):
 
     @abstractmethod
     def locked(self):
-        """`[(ttid, first, tid, rows)]`, sorted, of those locked and not unlocked."""
+        """`[Unfinished]`, sorted, of those locked and not unlocked."""
 
     @abstractmethod
     def told(self):
-        """`[(row, tid)]`, sorted: the highest tid that was told in each partition row, of the
+        """`[RowTid]`, sorted: the highest tid that was told in each partition row, of the
         transactions that were locked here."""
 
     @abstractmethod
@@ -131,28 +136,6 @@ class Engine(ABC):
     def clean(self, amount):
         """Remove about `amount` rows of it.  Returns whether there is more."""
 
-    # -- until votes are in memory only -----------------------------------------------------
-    @abstractmethod
-    def vote(self, ttid, transactions):
-        """Keep its metadata (`Transaction`s, maybe none), and that it was voted."""
-
-    @abstractmethod
-    def lock_voted(self, ttid, tid):
-        """Move what was pended and voted into the history, as `lock` does."""
-
-    @abstractmethod
-    def add(self, ttid, tid, transactions, records):
-        """Put it into the history at once."""
-
-    @abstractmethod
-    def unfinished(self):
-        """`[(ttid, tid or None)]`, sorted: what was voted and not locked, or locked so and not
-        unlocked."""
-
-    @abstractmethod
-    def drop_unvoted(self):
-        """Drop whatever was pended and not voted, at a start."""
-
     # -- the history ----------------------------------------------------------------------
     @abstractmethod
     def load(self, oid, before):
@@ -167,19 +150,22 @@ class Engine(ABC):
 
     @abstractmethod
     def history(self, oid, before, limit):
-        """`[(tid, size of the data as stored)]`, newest first, deletions with size 0."""
+        """`[Revision]`, newest first; the sizes are those of the data as stored, 0 for
+        deletions."""
 
     @abstractmethod
     def transactions(self, start, stop, partitions, rows, max_rows, max_bytes):
-        """`(StoredTransactions by tid, next)`, start <= tid < stop, of these rows of a table of so
+        """`(StoredMetadata by tid, next)`, start <= tid < stop, of these rows of a table of so
         many partitions.  `next` is the tid to go on from, or None; at least one is given if there
-        is any, or `next` has moved on."""
+        is any, or `next` has moved on.  What is broken raises BrokenData once all before it was
+        given."""
 
     @abstractmethod
     def records(self, start, after_oid, stop, partitions, rows, max_rows, max_bytes):
         """`(StoredRecords by (tid, oid), next)`, from the first with (tid, oid) > (start,
         after_oid), or tid >= start if after_oid is None; tid < stop.  Data that are at another tid
-        are given too, as `load` does, with `data_tid`.  `next` is `(tid, after_oid)` or None."""
+        are given too, as `load` does, with `data_tid`.  `next` is a RecordPosition or None.  What
+        is broken raises BrokenData once all before it was given."""
 
     @abstractmethod
     def tid_of(self, ttid):
@@ -191,8 +177,10 @@ class Engine(ABC):
 
     @abstractmethod
     def last_oid(self):
-        """The highest oid in the history, or -1."""
+        """The highest oid in the history, or -1; until it is cleaned, it may be that of a record
+        that was dropped."""
 
     @abstractmethod
     def measure(self):
-        """`(objects, bytes)`: how many oids have a revision, and the size of the database."""
+        """`(objects, bytes)`: how many oids have a revision, what is prepared or not cleaned yet
+        included, and the size of the database."""

@@ -7,9 +7,11 @@ from bisect import bisect_left, bisect_right, insort
 from copy import copy
 from functools import partial, wraps
 
-from ...protocol.limits import FREE_SPACE_RESERVE, SCAN_ROWS
-from ...protocol.types import MAX_ID
-from .interface import Engine, EngineError, Space
+from ...protocol.limits import FREE_SPACE_RESERVE
+from ...protocol.types import MAX_ID, RowTid, StoredMetadata, Unfinished
+from .hidden import Hidden
+from .interface import BrokenData, Engine, EngineError, Space
+from .memory_reads import MemoryReads, size_of
 
 ROW = 100       # bytes, roughly: what a row takes beside its data
 
@@ -20,35 +22,50 @@ def _counted(method):
         self._call()
         try:
             return method(self, *args)
+        except BrokenData:
+            raise
         except EngineError as error:
             self._failed = str(error)       # something may be half done
             raise
     return counted
 
 
-class MemoryEngine(Engine):
-    """`capacity` is in bytes of data and metadata; a commit of more fails, as on a full disk."""
+class MemoryEngine(MemoryReads):
+    """`capacity` is in bytes of data and metadata; a commit of more fails, as on a full disk.
 
-    def __init__(self, capacity=None):
-        self.capacity = capacity
+    Tests may set `full`: somebody else fills the disk, and what was promised, and the reserve, is
+    all there is; and `broken`: positions of what can't be read, and names.
+    """
+
+    def __init__(self, capacity=None, reserve=FREE_SPACE_RESERVE):
+        self.capacity, self.reserve = capacity, reserve
+        self.full, self.broken = False, set()
         self.calls = 0          # how often this engine was called
         self._fail_at = None    # the number of the call that fails
         self._failed = None     # why it must not be used any more
         self._undo = []         # what to call, the last one first, to be at the last commit again
         self._used = self._committed = 0    # bytes, now and at the last commit
         self._values = {}
-        self._pended = {}       # ttid -> {(oid, imposed tid): Record}
-        self._promised = {}     # ttid -> bytes; a crash forgets them
-        self._locked = {}       # ttid -> (first, tid, rows)
+        self._pended = {}       # number -> {(oid, imposed tid): Record}
+        self._locked = {}       # ttid -> Unfinished
         self._told = {}         # partition row -> tid
-        self._voted = {}        # ttid -> {imposed tid: Transaction}
-        self._unfinished = {}   # ttid -> tid or None
+        self._hidden = Hidden()
         self._revisions = {}    # oid -> its tids, sorted
         self._data = {}         # (oid, tid) -> (compression, checksum, data, data_tid)
         self._order = []        # (tid, oid), sorted
-        self._transactions = {}     # tid -> StoredTransaction
+        self._transactions = {}     # tid -> StoredMetadata
         self._tids = []         # keys of the former, sorted
         self._tid_of = {}       # ttid -> its highest tid
+        self._last_number = 0
+        self._forget_all()
+
+    def _forget_all(self):
+        """What only a process knows."""
+        self._promised = {}     # ttid -> bytes
+        self._due = 0           # bytes promised for what is not committed yet
+        self._pending = {}      # ttid -> number
+        self._preparing = {}    # ttid -> the first of its hidden range
+        self._forgotten = sorted(self._pended)      # numbers
 
     # -- planted failures -----------------------------------------------------------------
     def fail_at(self, number):
@@ -62,8 +79,8 @@ class MemoryEngine(Engine):
             undo()
         self._undo.clear()
         self._used = self._committed
-        self._promised.clear()
         self._failed = self._fail_at = None
+        self._forget_all()
 
     def reopened(self):
         """Another engine with what was committed; this one is closed."""
@@ -101,40 +118,51 @@ class MemoryEngine(Engine):
 
     # -- life -----------------------------------------------------------------------------
     def commit(self):
-        if self.capacity is not None and self._used > max(self.capacity, self._committed):
-            raise EngineError('the disk is full')
+        if self._used > self._committed:
+            limit = self._committed + self._due + self.reserve
+            if (self.full and self._used > limit
+                    or self.capacity is not None and self._used > self.capacity):
+                raise EngineError('the disk is full')
         self._undo.clear()
         self._committed = self._used
+        self._due = 0
 
     def close(self):
         self.crash()
         self._failed = 'the database is closed'
 
+    @property
+    def changed(self):
+        return bool(self._undo)
+
+    @property
+    def should_commit(self):
+        return False
+
+    # -- space ----------------------------------------------------------------------------
     def free_space(self):
-        if self.capacity is None:
-            return None
-        promised = sum(self._promised.values())
-        return max(0, self.capacity - self._used - FREE_SPACE_RESERVE - promised)
+        if self.full:
+            return 0
+        if self.capacity is not None:
+            return max(0, self.capacity - self._used - self.reserve
+                       - sum(self._promised.values()))
 
     def space(self):
         free = self.free_space()
         if free is not None:
-            return Space('memory', free, FREE_SPACE_RESERVE, sum(self._promised.values()))
+            return Space('memory', free, self.reserve, sum(self._promised.values()))
 
     def promise(self, ttid, size, count):
-        cost = size + count * ROW
-        free = self.free_space()
+        cost, free = size + count * ROW, self.free_space()
         if free is not None and cost > free:
             return False
         self._promised[ttid] = self._promised.get(ttid, 0) + cost
         return True
 
-    @property
-    def changed(self):
-        return bool(self._undo)
-
     # -- named values ---------------------------------------------------------------------
     def get(self, name):
+        if name in self.broken:
+            raise BrokenData('the value of %s is broken' % name)
         return self._values.get(name)
 
     def put(self, name, value):
@@ -145,237 +173,189 @@ class MemoryEngine(Engine):
 
     # -- transactions on their way --------------------------------------------------------
     def pend(self, ttid, records):
-        assert self._unfinished.get(ttid) is None, 'locked already'
+        assert ttid not in self._locked, 'locked already'
         if not records:
             return
-        if ttid not in self._pended:
-            self._set(self._pended, ttid, {})
-        pended = self._pended[ttid]
-        for record in records:
-            key = record[0], record[2]
-            if key in pended:
-                self._used -= _size(pended[key])
-            self._used += _size(record)
-            self._set(pended, key, tuple(record))
+        number = self._pending.get(ttid)
+        if number is None:
+            self._last_number += 1
+            number = self._pending[ttid] = self._last_number
+            self._set(self._pended, number, {})
+        due = min(self._promised.get(ttid, 0), sum(map(size_of, records)))
+        if due:
+            self._promised[ttid] -= due
+            self._due += due
+        self._pend(number, records)
 
-    def vote(self, ttid, transactions):
-        assert self._unfinished.get(ttid) is None, 'locked already'
-        self._drop(self._voted, ttid)
-        voted = {transaction[0]: tuple(transaction) for transaction in transactions}
-        self._used += sum(map(_size, voted.values()))
-        self._set(self._voted, ttid, voted)
-        self._set(self._unfinished, ttid, None)
+    def _pend(self, number, records):
+        pended = self._pended[number]
+        for record in records:
+            key = record.oid, -1 if record.tid is None else record.tid
+            if key in pended:
+                self._used -= size_of(pended[key])
+            self._used += size_of(record)
+            self._set(pended, key, record)
+
+    def forget(self, ttid):
+        self._promised.pop(ttid, None)
+        number = self._pending.pop(ttid, None)
+        if number is not None:
+            self._forgotten.append(number)
+            self._preparing.pop(ttid, None)
 
     def prepare_lock(self, ttid, first, tid, amount):
-        return True
+        number = self._pending.get(ttid)
+        if number is None:
+            return True
+        if ttid not in self._preparing:
+            self._make_room(first, tid)
+            self._preparing[ttid] = first
+            self._set(self._hidden.ranges, first, tid)
+        assert self._hidden.ranges[self._preparing[ttid]] == tid, 'prepared with other tids'
+        return self._move(number, tid, amount)
+
+    def _move(self, number, tid, amount):
+        """Move so many records into the history; returns whether no more are left."""
+        pended = self._pended[number]
+        for key in sorted(pended)[:amount]:
+            record = pended[key]
+            self._used -= size_of(record)
+            self._delete(pended, key)
+            self._write_record(record, tid)
+        return not pended
 
     def lock(self, ttid, first, tid, rows, metadata, records):
         locked = self._locked.get(ttid)
         if locked is not None:
-            if locked[1] != tid:
+            if locked.tid != tid:
                 raise EngineError('transaction %#x is locked as %#x, and has been as %#x'
-                                  % (ttid, tid, locked[1]))
+                                  % (ttid, tid, locked.tid))
             return
-        self._promised.pop(ttid, None)
-        if ttid in self._pended:
-            self.pend(ttid, records)
-            records = self._drop(self._pended, ttid)
-        self._write(ttid, tid, metadata, records)
-        self._set(self._locked, ttid, (first, tid, tuple(rows)))
+        self._due += self._promised.pop(ttid, 0)
+        number = self._pending.pop(ttid, None)
+        prepared = self._preparing.pop(ttid, None)
+        if prepared is None:
+            self._make_room(first, tid)
+        if number is not None:
+            self._lock_pended(number, tid, records, prepared)
+        else:
+            last = {(record.oid, record.tid): record for record in records}
+            for record in last.values():
+                self._write_record(record, tid)
+        for one in {one.tid: one for one in metadata}.values():
+            self._write_metadata(ttid, tid if one.tid is None else one.tid, one)
+        self._set(self._locked, ttid, Unfinished(ttid, first, tid, tuple(rows)))
+
+    def _lock_pended(self, number, tid, records, prepared):
+        if prepared is not None:
+            # What was moved already may be replaced as well.
+            for record in records:
+                at = tid if record.tid is None else record.tid
+                if (record.oid, at) in self._data:
+                    self._drop_record(record.oid, at)
+            self._delete(self._hidden.ranges, prepared)
+        self._pend(number, records)
+        self._move(number, tid, None)
+        self._delete(self._pended, number)
+
+    def _write_record(self, record, tid):
+        oid, base, imposed, *revision = record
+        at = tid if imposed is None else imposed
+        if (oid, at) in self._data:
+            raise EngineError('object %#x is written twice at %#x' % (oid, at))
+        if oid not in self._revisions:
+            self._set(self._revisions, oid, [])
+        self._insert(self._revisions[oid], at)
+        self._insert(self._order, (at, oid))
+        self._set(self._data, (oid, at), tuple(revision))
+        self._used += size_of(revision)
+
+    def _write_metadata(self, ttid, tid, metadata):
+        if tid in self._transactions:
+            raise EngineError('transaction %#x is written twice' % tid)
+        imposed, *fields, oids = metadata
+        stored = StoredMetadata(tid, ttid, *fields, tuple(oids))
+        self._insert(self._tids, tid)
+        self._set(self._transactions, tid, stored)
+        self._set(self._tid_of, ttid, max(tid, self._tid_of.get(ttid, 0)))
+        self._used += size_of(stored)
+
+    def unlock(self, ttid):
+        locked = self._locked.get(ttid)
+        if locked is not None:
+            self._delete(self._locked, ttid)
+            for row in locked.rows:
+                if locked.tid > self._told.get(row, -1):
+                    self._set(self._told, row, locked.tid)
 
     def drop(self, ttid):
-        if ttid not in self._locked:
-            return
-        first, tid, rows = self._locked[ttid]
-        self._delete(self._locked, ttid)
-        start = bisect_left(self._order, (first, -1))
-        for at, oid in self._order[start:bisect_right(self._order, (tid, MAX_ID))]:
-            self._erase_record(oid, at)
-        start = bisect_left(self._tids, first)
-        for at in self._tids[start:bisect_right(self._tids, tid)]:
-            self._used -= _size(self._transactions[at])
-            self._delete(self._transactions, at)
-            self._remove(self._tids, at)
-        if ttid in self._tid_of:
-            self._delete(self._tid_of, ttid)
+        locked = self._locked.get(ttid)
+        if locked is not None:
+            self._delete(self._locked, ttid)
+            self._set(self._hidden.ranges, locked.first, locked.tid)
 
-    def _erase_record(self, oid, tid):
-        self._used -= _size(self._data[oid, tid])
+    def locked(self):
+        return sorted(self._locked.values())
+
+    def told(self):
+        return sorted(RowTid(*told) for told in self._told.items())
+
+    # -- cleaning -------------------------------------------------------------------------
+    def _make_room(self, first, tid):
+        """Nothing that was dropped may come back with what gets its tids."""
+        if self._hidden.ranges:
+            for other in self._hidden.overlapping(first, tid):
+                self._clean_range(other, None)
+
+    @property
+    def needs_cleaning(self):
+        return bool(self._forgotten) or len(self._hidden.ranges) > len(self._preparing)
+
+    def clean(self, amount):
+        if self._forgotten:
+            pended = self._pended[self._forgotten[-1]]
+            for key in sorted(pended)[:amount]:
+                self._used -= size_of(pended[key])
+                self._delete(pended, key)
+            if not pended:
+                self._delete(self._pended, self._forgotten.pop())
+        elif self.needs_cleaning:
+            preparing = self._preparing.values()
+            self._clean_range(next(first for first in self._hidden.ranges
+                                   if first not in preparing), amount)
+        return self.needs_cleaning
+
+    def _clean_range(self, first, amount):
+        last = self._hidden.ranges[first]
+        start = bisect_left(self._order, (first, -1))
+        stop = bisect_right(self._order, (last, MAX_ID))
+        for tid, oid in self._order[start:stop][:amount]:
+            self._drop_record(oid, tid)
+        if amount is not None and stop - start >= amount:
+            return
+        start, stop = bisect_left(self._tids, first), bisect_right(self._tids, last)
+        for tid in self._tids[start:stop]:
+            self._drop_metadata(tid)
+        self._delete(self._hidden.ranges, first)
+
+    def _drop_record(self, oid, tid):
+        self._used -= size_of(self._data[oid, tid])
         self._delete(self._data, (oid, tid))
         self._remove(self._order, (tid, oid))
         self._remove(self._revisions[oid], tid)
         if not self._revisions[oid]:
             self._delete(self._revisions, oid)
 
-    def locked(self):
-        return sorted((ttid, *locked) for ttid, locked in self._locked.items())
-
-    def told(self):
-        return sorted(self._told.items())
-
-    def find(self, first, tid):
-        i, j = bisect_left(self._order, (first, -1)), bisect_left(self._tids, first)
-        return (i < len(self._order) and self._order[i][0] <= tid
-                or j < len(self._tids) and self._tids[j] <= tid)
-
-    @property
-    def needs_cleaning(self):
-        return False
-
-    def clean(self, amount):
-        return False
-
-    def lock_voted(self, ttid, tid):
-        if ttid not in self._unfinished:
-            raise EngineError('transaction %#x is locked, and was not voted here' % ttid)
-        locked = self._unfinished[ttid]
-        if locked is not None:
-            if locked != tid:
-                raise EngineError('transaction %#x is locked as %#x, and has been as %#x'
-                                  % (ttid, tid, locked))
-            return
-        records = self._drop(self._pended, ttid)
-        self._write(ttid, tid, self._drop(self._voted, ttid), records)
-        self._set(self._unfinished, ttid, tid)
-
-    def unlock(self, ttid):
-        if ttid in self._locked:
-            _, tid, rows = self._locked[ttid]
-            self._delete(self._locked, ttid)
-            for row in rows:
-                if tid > self._told.get(row, -1):
-                    self._set(self._told, row, tid)
-            return
-        if self._unfinished.get(ttid) is not None:
-            self._delete(self._unfinished, ttid)
-
-    def add(self, ttid, tid, transactions, records):
-        self._write(ttid, tid, transactions, records)
-
-    def forget(self, ttid):
-        self._promised.pop(ttid, None)
-        if self._unfinished.get(ttid) is None:
-            self._drop(self._pended, ttid)
-            self._drop(self._voted, ttid)
-            if ttid in self._unfinished:
-                self._delete(self._unfinished, ttid)
-
-    def unfinished(self):
-        return sorted(self._unfinished.items())
-
-    def drop_unvoted(self):
-        for ttid in [ttid for ttid in self._pended if ttid not in self._unfinished]:
-            self._drop(self._pended, ttid)
-
-    def _drop(self, mapping, ttid):
-        """Take pended records or voted metadata away, and return them."""
-        if ttid not in mapping:
-            return ()
-        dropped = list(mapping[ttid].values())
-        self._delete(mapping, ttid)
-        self._used -= sum(map(_size, dropped))
-        return dropped
-
-    def _write(self, ttid, tid, transactions, records):
-        last = {}
-        for oid, base, imposed, *revision in records:
-            last[oid, tid if imposed is None else imposed] = tuple(revision)
-        for (oid, at), revision in last.items():
-            self._write_record(oid, at, revision)
-        last = {}
-        for imposed, *metadata, oids in transactions:
-            at = tid if imposed is None else imposed
-            last[at] = at, ttid, *metadata, tuple(oids)
-        for at, transaction in last.items():
-            self._write_metadata(ttid, at, transaction)
-
-    def _write_record(self, oid, tid, revision):
-        if (oid, tid) in self._data:
-            raise EngineError('object %#x is written twice at %#x' % (oid, tid))
-        if oid not in self._revisions:
-            self._set(self._revisions, oid, [])
-        self._insert(self._revisions[oid], tid)
-        self._insert(self._order, (tid, oid))
-        self._set(self._data, (oid, tid), revision)
-        self._used += _size(revision)
-
-    def _write_metadata(self, ttid, tid, transaction):
-        if tid in self._transactions:
-            raise EngineError('transaction %#x is written twice' % tid)
-        self._insert(self._tids, tid)
-        self._set(self._transactions, tid, transaction)
-        self._set(self._tid_of, ttid, max(tid, self._tid_of.get(ttid, 0)))
-        self._used += _size(transaction)
-
-    # -- the history ----------------------------------------------------------------------
-    def load(self, oid, before):
-        revisions = self._revisions.get(oid, ())
-        i = bisect_left(revisions, before)
-        if i:
-            tid = revisions[i - 1]
-            found = self._found(oid, tid)
-            return (tid, revisions[i] if i < len(revisions) else None, *found)
-
-    def _found(self, oid, tid):
-        """(compression, checksum, data, data_tid), with the data wherever they are."""
-        compression, checksum, data, data_tid = found = self._data[oid, tid]
-        there = data_tid
-        # Tids only get lower on the way: there is no circle, whatever was stored.
-        while data is None and there is not None and there < tid:
-            tid = there
-            compression, checksum, data, there = self._data.get((oid, tid), (0, b'', None, None))
-        return found if data is None else (compression, checksum, data, data_tid)
-
-    def current(self, oid):
-        revisions = self._revisions.get(oid)
-        return revisions[-1] if revisions else None
-
-    def history(self, oid, before, limit):
-        revisions = self._revisions.get(oid, ())
-        stop = bisect_left(revisions, before)
-        return [(tid, len(self._found(oid, tid)[2] or b''))
-                for tid in reversed(revisions[max(0, stop - limit):stop])]
-
-    def transactions(self, start, stop, partitions, rows, max_rows, max_bytes):
-        rows, found, size = set(rows), [], 0
-        first, end = bisect_left(self._tids, start), bisect_left(self._tids, stop)
-        tid = None
-        for tid in self._tids[first:min(end, first + SCAN_ROWS)]:
-            if tid % partitions in rows:
-                found.append(self._transactions[tid])
-                size += _size(found[-1])
-                if size >= max_bytes or len(found) >= max_rows:
-                    break
-        return found, tid + 1 if tid is not None and tid != self._tids[end - 1] else None
-
-    def records(self, start, after_oid, stop, partitions, rows, max_rows, max_bytes):
-        rows, found, size = set(rows), [], 0
-        first = bisect_right(self._order, (start, -1 if after_oid is None else after_oid))
-        end = bisect_right(self._order, (stop - 1, MAX_ID))
-        at = None
-        for at in self._order[first:min(end, first + SCAN_ROWS)]:
-            tid, oid = at
-            if oid % partitions in rows:
-                found.append((oid, tid, *self._found(oid, tid)))
-                size += _size(found[-1])
-                if size >= max_bytes or len(found) >= max_rows:
-                    break
-        return found, at if at is not None and at != self._order[end - 1] else None
-
-    def tid_of(self, ttid):
-        return self._tid_of.get(ttid)
-
-    def last_tid(self):
-        return max(self._order[-1][0] if self._order else 0, self._tids[-1] if self._tids else 0)
-
-    def last_oid(self):
-        return max(self._revisions, default=-1)
-
-    def measure(self):
-        return len(self._revisions), self._used
+    def _drop_metadata(self, tid):
+        dropped = self._transactions[tid]
+        self._used -= size_of(dropped)
+        self._delete(self._transactions, tid)
+        self._remove(self._tids, tid)
+        if dropped.ttid in self._tid_of:
+            self._delete(self._tid_of, dropped.ttid)
 
 
-for _name in Engine.__abstractmethods__ - {'changed', 'close', 'needs_cleaning'}:
+for _name in Engine.__abstractmethods__ - {'changed', 'close', 'needs_cleaning', 'should_commit'}:
     setattr(MemoryEngine, _name, _counted(getattr(MemoryEngine, _name)))
 
 
@@ -385,9 +365,3 @@ def _frozen(value):
 
 def _remove(items, item):
     del items[bisect_left(items, item)]
-
-
-def _size(row):
-    """Bytes of a record, a revision or metadata; oids and tids count for 8."""
-    return 8 + sum(len(field) * (8 if type(field) is tuple else 1)
-                   for field in row if isinstance(field, (bytes, str, tuple)))

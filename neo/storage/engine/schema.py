@@ -10,6 +10,10 @@ from types import SimpleNamespace
 
 VERSION = 2     # of the schema; kept in the database
 
+# Data above this many bytes stand in a table of their own: they are written once, not moved when a
+# transaction is locked, and not read when rows are looked through.
+INLINE = 4096
+
 # Kinds of columns; a dialect names a type for each.
 ID = 'id'               # oid, tid, ttid, term…: an integer below 2^63
 SMALL = 'small'         # an integer below 256
@@ -21,20 +25,25 @@ OPTIONAL_DATA = 'optional data'
 
 Table = namedtuple('Table', 'columns key indexes', defaults=((),))
 
-_REVISION = dict(compression=SMALL, checksum=BYTES, data=OPTIONAL_DATA, data_tid=OPTIONAL_ID)
-_METADATA = dict(status=NAME, user=BYTES, description=BYTES, extension=BYTES, oids=DATA)
+# `large` names the row of that table which has the data, where they are not here.
+_REVISION = dict(compression=SMALL, checksum=BYTES, data=OPTIONAL_DATA, data_tid=OPTIONAL_ID,
+                 large=OPTIONAL_ID)
+_METADATA = dict(status=NAME, user=BYTES, description=BYTES, extension=BYTES, oids=DATA,
+                 checksum=BYTES)
 
-# In pending_*, `tid` is the imposed one, or NOT_IMPOSED: a null can't be part of a key.
+# In pending_*, `tid` is the imposed one, or NOT_IMPOSED: a null can't be part of a key.  `number`
+# names a transaction within one process: what another one has left is of nobody.
 NOT_IMPOSED = -1
 TABLES = dict(
-    config=Table(dict(name=NAME, value=DATA), ['name']),
+    config=Table(dict(name=NAME, value=DATA, checksum=BYTES), ['name']),
     trans=Table(dict(tid=ID, ttid=ID, **_METADATA), ['tid'], [['ttid']]),
     obj=Table(dict(oid=ID, tid=ID, **_REVISION), ['oid', 'tid'], [['tid', 'oid']]),
-    pending_trans=Table(dict(ttid=ID, tid=ID, **_METADATA), ['ttid', 'tid']),
-    pending_obj=Table(dict(ttid=ID, oid=ID, tid=ID, **_REVISION), ['ttid', 'oid', 'tid']),
-    unfinished=Table(dict(ttid=ID, tid=OPTIONAL_ID), ['ttid']),
+    large=Table(dict(id=ID, data=DATA), ['id']),
+    pending_obj=Table(dict(number=ID, oid=ID, tid=ID, **_REVISION), ['number', 'oid', 'tid']),
     # What is locked, and what was told until others have been in all of its rows.
-    locked=Table(dict(ttid=ID, first=ID, tid=ID, rows=BYTES, told=SMALL), ['ttid']),
+    locked=Table(dict(ttid=ID, first=ID, tid=ID, rows=BYTES, checksum=BYTES, told=SMALL), ['ttid']),
+    # Ranges of tids that are not in the history, whatever the tables have of them.
+    hidden=Table(dict(first=ID, last=ID, checksum=BYTES), ['first']),
     blob_chunk=Table(dict(oid=ID, tid=ID, number=ID, checksum=BYTES, data=DATA),
                      ['oid', 'tid', 'number'], [['tid', 'oid']]),
     pending_blob_chunk=Table(dict(ttid=ID, oid=ID, tid=ID, number=ID, checksum=BYTES, data=DATA),
@@ -44,56 +53,69 @@ TABLES = dict(
                     pack_id=OPTIONAL_ID, pack_oid=OPTIONAL_ID), ['partition_row']),
 )
 
-_revision = 'compression, checksum, data, data_tid'
-_metadata = 'status, user, description, extension, oids'
+_revision = 'compression, checksum, data, data_tid, large'
+_metadata = 'status, user, description, extension, oids, checksum'
+_moved = 'FROM pending_obj WHERE number = ? AND (oid, tid) <= (?, ?)'
 
 # Parameters are `?`.  Bounds are inclusive above, so that each fits into 63 bits.
 STATEMENTS = dict(
-    config='SELECT name, value FROM config',
-    put='REPLACE INTO config (name, value) VALUES (?, ?)',
+    config='SELECT name, value, checksum FROM config',
+    put='REPLACE INTO config (name, value, checksum) VALUES (?, ?, ?)',
 
-    pend=f'REPLACE INTO pending_obj (ttid, oid, tid, {_revision}) VALUES (?, ?, ?, ?, ?, ?, ?)',
-    pended='SELECT DISTINCT ttid FROM pending_obj',
-    drop_records='DELETE FROM pending_obj WHERE ttid = ?',
-    vote=f'REPLACE INTO pending_trans (ttid, tid, {_metadata}) VALUES (?, ?, ?, ?, ?, ?, ?)',
-    drop_metadata='DELETE FROM pending_trans WHERE ttid = ?',
-    unfinished='SELECT ttid, tid FROM unfinished',
-    set_unfinished='REPLACE INTO unfinished (ttid, tid) VALUES (?, ?)',
-    drop_unfinished='DELETE FROM unfinished WHERE ttid = ?',
-    count_new='SELECT COUNT(DISTINCT oid) FROM pending_obj WHERE ttid = ? AND NOT EXISTS'
-              ' (SELECT 1 FROM obj WHERE obj.oid = pending_obj.oid)',
-    last_pended_oid='SELECT MAX(oid) FROM pending_obj WHERE ttid = ?',
-    lock_records=f'INSERT INTO obj (oid, tid, {_revision}) SELECT oid,'
-                 f' CASE WHEN tid < 0 THEN ? ELSE tid END, {_revision}'
-                 ' FROM pending_obj WHERE ttid = ? ORDER BY ttid, oid, tid',
-    lock_metadata=f'INSERT INTO trans (tid, ttid, {_metadata}) SELECT'
-                  f' CASE WHEN tid < 0 THEN ? ELSE tid END, ttid, {_metadata}'
-                  ' FROM pending_trans WHERE ttid = ? ORDER BY ttid, tid',
+    first_pended='SELECT MIN(number) FROM pending_obj',
+    last_pended='SELECT MAX(number) FROM pending_obj',
+    pend=f'REPLACE INTO pending_obj (number, oid, tid, {_revision})'
+         ' VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    pended_large='SELECT large FROM pending_obj WHERE number = ? AND oid = ? AND tid = ?',
+    last_large='SELECT MAX(id) FROM large',
+    add_large='INSERT INTO large (id, data) VALUES (?, ?)',
+    large='SELECT data FROM large WHERE id = ?',
+    large_size='SELECT LENGTH(data) FROM large WHERE id = ?',
+    drop_large='DELETE FROM large WHERE id = ?',
 
-    locked='SELECT ttid, first, tid, rows, told FROM locked',
-    set_locked='INSERT INTO locked (ttid, first, tid, rows, told) VALUES (?, ?, ?, ?, 0)',
+    move_end='SELECT oid, tid FROM pending_obj WHERE number = ? ORDER BY number, oid, tid'
+             ' LIMIT 1 OFFSET ?',
+    move_new=f'SELECT COUNT(DISTINCT oid) {_moved}'
+             ' AND NOT EXISTS (SELECT 1 FROM obj WHERE obj.oid = pending_obj.oid)',
+    move=f'INSERT INTO obj (oid, tid, {_revision}) SELECT oid,'
+         f' CASE WHEN tid < 0 THEN ? ELSE tid END, {_revision} {_moved} ORDER BY number, oid, tid',
+    moved=f'DELETE {_moved}',
+
+    locked='SELECT ttid, first, tid, rows, checksum, told FROM locked',
+    set_locked='INSERT INTO locked (ttid, first, tid, rows, checksum, told)'
+               ' VALUES (?, ?, ?, ?, ?, 0)',
     set_told='UPDATE locked SET told = 1 WHERE ttid = ?',
     drop_locked='DELETE FROM locked WHERE ttid = ?',
-    drop_history='DELETE FROM obj WHERE tid >= ? AND tid <= ?',
-    drop_transactions='DELETE FROM trans WHERE tid >= ? AND tid <= ?',
-    count_objects='SELECT COUNT(DISTINCT oid) FROM obj',
-    any_record='SELECT 1 FROM obj WHERE tid >= ? AND tid <= ? LIMIT 1',
-    any_transaction='SELECT 1 FROM trans WHERE tid >= ? AND tid <= ? LIMIT 1',
+    hidden='SELECT first, last, checksum FROM hidden',
+    hide='INSERT INTO hidden (first, last, checksum) VALUES (?, ?, ?)',
+    show='DELETE FROM hidden WHERE first = ?',
 
-    add_record=f'INSERT INTO obj (oid, tid, {_revision}) VALUES (?, ?, ?, ?, ?, ?)',
-    add_metadata=f'INSERT INTO trans (tid, ttid, {_metadata}) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    some_pended='SELECT number, oid, tid, large FROM pending_obj WHERE number >= ?'
+                ' AND number <= ? ORDER BY number, oid, tid LIMIT ?',
+    drop_pended='DELETE FROM pending_obj WHERE number = ? AND oid = ? AND tid = ?',
+    records_between='SELECT oid, tid, large FROM obj WHERE tid >= ? AND tid <= ?'
+                    ' ORDER BY tid, oid LIMIT ?',
+    drop_record='DELETE FROM obj WHERE oid = ? AND tid = ?',
+    metadata_between='SELECT tid FROM trans WHERE tid >= ? AND tid <= ? ORDER BY tid LIMIT ?',
+    drop_metadata='DELETE FROM trans WHERE tid = ?',
+
+    add_record=f'INSERT INTO obj (oid, tid, {_revision}) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    add_metadata=f'INSERT INTO trans (tid, ttid, {_metadata}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     exists='SELECT 1 FROM obj WHERE oid = ? LIMIT 1',
+    count_objects='SELECT COUNT(DISTINCT oid) FROM obj',
 
     newest=f'SELECT tid, {_revision} FROM obj WHERE oid = ? ORDER BY tid DESC LIMIT 1',
     older=f'SELECT tid, {_revision}, (SELECT MIN(tid) FROM obj WHERE oid = ? AND tid > ?)'
           ' FROM obj WHERE oid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1',
     revision=f'SELECT {_revision} FROM obj WHERE oid = ? AND tid = ?',
     current='SELECT MAX(tid) FROM obj WHERE oid = ?',
-    history='SELECT tid, LENGTH(data), data_tid FROM obj WHERE oid = ? AND tid <= ?'
+    below='SELECT MAX(tid) FROM obj WHERE oid = ? AND tid <= ?',
+    above='SELECT MIN(tid) FROM obj WHERE oid = ? AND tid >= ?',
+    history='SELECT tid, LENGTH(data), data_tid, large FROM obj WHERE oid = ? AND tid <= ?'
             ' ORDER BY tid DESC LIMIT ?',
     tid_of='SELECT MAX(tid) FROM trans WHERE ttid = ?',
-    last_tid='SELECT MAX(tid) FROM obj',
-    last_metadata_tid='SELECT MAX(tid) FROM trans',
+    last_tid='SELECT MAX(tid) FROM obj WHERE tid <= ?',
+    last_metadata_tid='SELECT MAX(tid) FROM trans WHERE tid <= ?',
     last_oid='SELECT MAX(oid) FROM obj',
 
     # The row number `scan` of a range, where a look for rows of some partitions ends.
@@ -111,6 +133,9 @@ STATEMENTS = dict(
     some_records=f'SELECT oid, tid, {_revision} FROM obj WHERE (tid, oid) > (?, ?)'
                  " AND (tid, oid) <= (?, ?) AND SUBSTR(?, oid % ? + 1, 1) = x'01'"
                  ' ORDER BY tid, oid LIMIT ?',
+    # Of the first one of these, what stands in an index, so that the row is not read.
+    first_record='SELECT tid, oid FROM obj WHERE (tid, oid) > (?, ?) AND (tid, oid) <= (?, ?)'
+                 " AND SUBSTR(?, oid % ? + 1, 1) = x'01' ORDER BY tid, oid LIMIT 1",
 )
 
 

@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ...protocol.limits import FREE_SPACE_RESERVE, KiB, MiB
 from . import schema
-from .interface import Engine, EngineError, Space
+from .interface import Engine, EngineError
+from .space import Reserve
 from .sql import SqlEngine
 
 APPLICATION_ID = 0x4E454F53         # "NEOS": tells our files from those of other applications
@@ -35,6 +36,9 @@ DIALECT = schema.Dialect({
     schema.ID: 'INTEGER NOT NULL', schema.SMALL: 'INTEGER NOT NULL', schema.NAME: 'TEXT NOT NULL',
     schema.BYTES: 'BLOB NOT NULL', schema.DATA: 'BLOB NOT NULL', schema.OPTIONAL_ID: 'INTEGER',
     schema.OPTIONAL_DATA: 'BLOB'})
+
+# Errors of a page or of the disk below it, at which SQLite ends one statement.
+HARMLESS = sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR
 
 
 def parse(database):
@@ -88,19 +92,31 @@ def _guarded(method):
     def guarded(self, *args):
         try:
             return method(self, *args)
-        except sqlite3.Error as error:
-            explained = _explain(self.path, error)
-            self._failed = str(explained)
-            raise explained from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._failure(error) from error
+    return guarded
+
+
+def _guarded_read(method):
+    """The same for a call that changes nothing: it may be the only one that is harmed."""
+    @wraps(method)
+    def guarded(self, *args):
+        try:
+            return method(self, *args)
+        except (sqlite3.Error, OSError) as error:
+            raise (self._broken(error, None) if self._harmless(error)
+                   else self._failure(error)) from error
     return guarded
 
 
 class SqliteEngine(SqlEngine):
     """`database` is a path or a `file:` URI; a file is made if there is none, its folder is not."""
 
-    def __init__(self, database):
+    Error = sqlite3.Error
+
+    def __init__(self, database, reserve=FREE_SPACE_RESERVE):
         self.path, settings = parse(database)
-        self._connection = None
+        self._connection = self._space = None
         try:
             if not (os.path.exists(self.path) and os.path.getsize(self.path)):
                 _create(self.path)
@@ -109,6 +125,7 @@ class SqliteEngine(SqlEngine):
             self._execute = self._connection.execute
             self._executemany = self._connection.executemany
             self._sql = DIALECT.statements()
+            self._space = Reserve(self.path, self._unused, reserve)
             self._read_state()
         except BaseException as error:
             self.close()
@@ -119,18 +136,28 @@ class SqliteEngine(SqlEngine):
     def close(self):
         if self._connection is not None:
             self._connection.close()    # what was not committed is rolled back
+        if self._space is not None:
+            self._space.close()
+            self._space = None
 
-    def free_space(self):
-        try:
-            found = os.statvfs(self.path)
-        except OSError as error:
-            raise _explain(self.path, error) from error
-        left = found.f_bavail * found.f_frsize - FREE_SPACE_RESERVE
-        return max(0, left - sum(self._promised.values()))
+    def _failure(self, error):
+        """What to raise for an error after which nothing is certain."""
+        explained = _explain(self.path, error)
+        if getattr(error, 'sqlite_errorcode', None) == sqlite3.SQLITE_FULL:
+            space = self._space.space()
+            explained = EngineError(
+                '%s: %d bytes are free, %d are kept in reserve, %d were promised'
+                % (explained, space.free, space.reserved, space.promised))
+        self._failed = str(explained)
+        return explained
 
-    def space(self):
-        return Space(self.path, self.free_space(), FREE_SPACE_RESERVE,
-                     sum(self._promised.values()))
+    def _harmless(self, error):
+        code = (getattr(error, 'sqlite_errorcode', None) or 0) & 0xff
+        return code in HARMLESS and self._connection.in_transaction == self._changed
+
+    def _unused(self):
+        return (self._execute('PRAGMA freelist_count').fetchone()[0]
+                * self._execute('PRAGMA page_size').fetchone()[0])
 
     def _begin(self):
         self._execute('BEGIN IMMEDIATE')
@@ -143,21 +170,25 @@ class SqliteEngine(SqlEngine):
                 * self._execute('PRAGMA page_size').fetchone()[0])
 
 
-for _name in Engine.__abstractmethods__ - {'changed', 'needs_cleaning'}:
-    setattr(SqliteEngine, _name, _guarded(getattr(SqliteEngine, _name)))
+READS = {'current', 'find', 'free_space', 'get', 'history', 'last_oid', 'last_tid', 'load',
+         'locked', 'measure', 'records', 'space', 'tid_of', 'told', 'transactions'}
+for _name in Engine.__abstractmethods__ - {'changed', 'needs_cleaning', 'should_commit'}:
+    setattr(SqliteEngine, _name, (_guarded_read if _name in READS else _guarded)(
+        getattr(SqliteEngine, _name)))
 
 
 def _connect(path, settings):
     """Open a database of ours and keep everybody else out, for as long as it is open."""
     connection = sqlite3.connect(_uri(path), uri=True, timeout=0, isolation_level=None,
                                  check_same_thread=False)
+    connection.text_factory = bytes
     try:
         execute = connection.execute
         # Before the first access: so the index of the log is in private memory, and no read needs
         # a lock, which is a dozen of system calls less for each.
         execute('PRAGMA locking_mode = EXCLUSIVE')
         mode, = execute('PRAGMA journal_mode = %s' % settings['journal_mode']).fetchone()
-        if mode.upper() != settings['journal_mode']:
+        if mode.decode().upper() != settings['journal_mode']:
             raise EngineError('%s: journal_mode can not be %s here'
                               % (path, settings['journal_mode']))
         # With a rollback journal, readers would get in otherwise.
@@ -168,6 +199,8 @@ def _connect(path, settings):
         execute('PRAGMA synchronous = %s' % settings['synchronous'])
         execute('PRAGMA cache_size = %d' % int(settings['cache_size']))
         execute('PRAGMA temp_store = MEMORY')
+        # Else what is removed would be written over first, at the cost of its bytes.
+        execute('PRAGMA secure_delete = OFF')
         execute('PRAGMA journal_size_limit = %d' % LOG_KEPT)
         page_size, = execute('PRAGMA page_size').fetchone()
         execute('PRAGMA wal_autocheckpoint = %d' % (CHECKPOINT_AFTER // page_size))

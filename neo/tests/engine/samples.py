@@ -1,14 +1,35 @@
 """Records and transactions for tests, and questions that tests ask often."""
 from neo.protocol.checksum import checksum
-from neo.protocol.types import MAX_ID
+from neo.protocol.types import MAX_ID, Metadata, Record
 
 
 def record(oid, data=b'data', tid=None, base=None, data_tid=None, compression=0):
-    return oid, base, tid, compression, checksum(data), data, data_tid
+    return Record(oid, base, tid, compression, checksum(data), data, data_tid)
 
 
 def metadata(*oids, tid=None, status=' ', user=b'user', description=b'why', extension=b'{}'):
-    return tid, status, user, description, extension, oids
+    return Metadata(tid, status, user, description, extension, oids)
+
+
+def lock(engine, ttid, tid, metadata=(), records=(), rows=()):
+    """Locked with `tid` as its highest one."""
+    first = min([one.tid for one in (*metadata, *records) if one.tid is not None], default=tid)
+    engine.lock(ttid, first, tid, rows, metadata, records)
+
+
+def add(engine, ttid, tid, metadata=(), records=()):
+    """Locked and told."""
+    lock(engine, ttid, tid, metadata, records)
+    engine.unlock(ttid)
+
+
+def clean(engine, amount=1000):
+    """To the end; how many slices were needed."""
+    slices = 0
+    while engine.needs_cleaning:
+        assert engine.clean(amount) == engine.needs_cleaning
+        slices += 1
+    return slices
 
 
 def all_records(engine, start=0, stop=MAX_ID + 1, partitions=1, rows=(0,), max_rows=100,
@@ -42,10 +63,10 @@ def everything(engine):
     tids = sorted({tid for _, tid, *_ in records})
     transactions, _ = all_transactions(engine)
     return dict(
-        records=records, transactions=transactions, unfinished=engine.unfinished(),
+        records=records, transactions=transactions, locked=engine.locked(), told=engine.told(),
         loads=[(oid, before, engine.load(oid, before))
                for oid in oids for tid in tids for before in (tid, tid + 1)],
         current=[engine.current(oid) for oid in oids],
         history=[engine.history(oid, MAX_ID, 1000) for oid in oids],
         tids=[engine.tid_of(ttid) for _, ttid, *_ in transactions],
-        last=(engine.last_tid(), engine.last_oid()), objects=engine.measure()[0])
+        last_tid=engine.last_tid())

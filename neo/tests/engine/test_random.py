@@ -4,7 +4,7 @@ import random
 import pytest
 
 from .conftest import memory_database, sqlite_database
-from .samples import all_records, all_transactions, everything, metadata, record
+from .samples import all_records, all_transactions, clean, everything, metadata, record
 
 
 class Player:
@@ -13,7 +13,7 @@ class Player:
     def __init__(self, seed, databases):
         self.rnd = random.Random(seed)
         self.databases = databases
-        self.state = {}, 0      # {ttid: 'pended', 'voted' or 'locked'}, last id
+        self.state = {}, 0      # {ttid: 'pended' or 'locked'}, last id
         self.committed = {}, 0
 
     def call(self, name, *args):
@@ -29,7 +29,7 @@ class Player:
         rnd = self.rnd
         for _ in range(rnd.randrange(5)):
             kind = rnd.randrange(6)
-            data = None if kind < 2 else rnd.randbytes(rnd.choice((0, 1, 30, 3000)))
+            data = None if kind < 2 else rnd.randbytes(rnd.choice((0, 1, 30, 3000, 9000)))
             data_tid = rnd.randrange(1, self.state[1] + 3) if kind in (1, 2) else None
             yield record(rnd.randrange(12), data, imposed, None, data_tid, rnd.randrange(3))
 
@@ -41,49 +41,59 @@ class Player:
         self.call('put', 'v%d' % self.rnd.randrange(3), self.rnd.choice((1, True, 'a', b'a', ())))
 
     def pend(self):
-        ttid = self.some('pended', 'voted')
+        ttid = self.some('pended')
         if ttid is None or self.rnd.random() < .5:
             ttid = self.next_id()
-        records = list(self.records(self.next_id() if self.rnd.random() < .2 else None))
+        records = list(self.records())
         if records:
             self.call('pend', ttid, records)
             self.state[0].setdefault(ttid, 'pended')
 
-    def vote(self):
-        ttid = self.some('pended', 'voted') or self.next_id()
-        transactions = [metadata(*range(self.rnd.randrange(4)))] * self.rnd.randrange(2)
-        if self.rnd.random() < .3:
-            transactions.append(metadata(tid=self.next_id()))
-        self.call('vote', ttid, transactions)
-        self.state[0][ttid] = 'voted'
+    def prepare(self):
+        """Its lock follows, or nothing does."""
+        ttid = self.some('pended')
+        if ttid:
+            first = self.next_id()
+            tid = first + self.rnd.randrange(3)
+            self.state = self.state[0], tid
+            self.call('prepare_lock', ttid, first, tid, self.rnd.randrange(1, 9))
+            if self.rnd.random() < .7:
+                self.lock_as(ttid, first, tid)
+            else:
+                self.call('forget', ttid)
+                del self.state[0][ttid]
 
     def lock(self):
-        ttid = self.some('voted')
-        if ttid:
-            self.call('lock_voted', ttid, self.next_id())
-            self.state[0][ttid] = 'locked'
+        ttid = self.some('pended')
+        if ttid is None or self.rnd.random() < .7:
+            ttid = self.next_id()
+        first = self.next_id()
+        self.lock_as(ttid, first, first)
+
+    def lock_as(self, ttid, first, tid):
+        rnd = self.rnd
+        records = list(self.records(rnd.randrange(first, tid) if first < tid else None))
+        transactions = [metadata(*range(rnd.randrange(4)))] * rnd.randrange(2)
+        if first < tid and rnd.random() < .5:
+            transactions.append(metadata(tid=first))
+        self.call('lock', ttid, first, tid, rnd.sample(range(5), rnd.randrange(4)), transactions,
+                  records)
+        self.state[0][ttid] = 'locked'
 
     def unlock(self):
         ttid = self.some('locked')
         if ttid:
-            self.call('unlock', ttid)
+            self.call(self.rnd.choice(['unlock', 'unlock', 'unlock', 'drop']), ttid)
             del self.state[0][ttid]
 
-    def add(self):
-        self.call('add', self.next_id(), self.next_id(),
-                  [metadata(*range(self.rnd.randrange(4)))] * self.rnd.randrange(2),
-                  list(self.records()))
-
     def forget(self):
-        ttid = self.some('pended', 'voted', 'locked') or 1
+        ttid = self.some('pended', 'locked') or 1
         self.call('forget', ttid)
-        if self.state[0].get(ttid) != 'locked':
-            self.state[0].pop(ttid, None)
+        if self.state[0].get(ttid) == 'pended':
+            del self.state[0][ttid]
 
-    def drop_unvoted(self):
-        self.call('drop_unvoted')
-        self.state = ({ttid: stage for ttid, stage in self.state[0].items()
-                       if stage != 'pended'}, self.state[1])
+    def clean(self):
+        self.call('clean', self.rnd.choice((1, 5, 1000)))
 
     def commit(self):
         self.call('commit')
@@ -92,12 +102,13 @@ class Player:
     def reopen(self):
         for database in self.databases:
             database.reopen()
-        self.state = dict(self.committed[0]), self.committed[1]
+        stages = {ttid: 'locked' for ttid, stage in self.committed[0].items() if stage == 'locked'}
+        self.state = stages, self.committed[1]
 
     def step(self):
         getattr(self, self.rnd.choices(
-            ['put', 'pend', 'vote', 'lock', 'unlock', 'add', 'forget', 'drop_unvoted', 'commit',
-             'reopen'], [2, 6, 5, 4, 3, 4, 1, .5, 3, 1])[0])()
+            ['put', 'pend', 'prepare', 'lock', 'unlock', 'forget', 'clean', 'commit', 'reopen'],
+            [2, 6, 2, 8, 6, 1, 2, 3, 1])[0])()
 
     def answers(self, database):
         rnd = random.Random(self.state[1])
@@ -120,6 +131,9 @@ def test_engines_answer_alike(tmp_path, seed):
                 player.step()
             expected, found = map(player.answers, databases)
             assert found == expected
+            if player.rnd.random() < .3:
+                assert len({(clean(database.engine) or 1) and database.engine.measure()[0]
+                            for database in databases}) == 1
     finally:
         for database in databases:
             database.engine.close()

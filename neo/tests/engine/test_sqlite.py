@@ -16,7 +16,7 @@ from neo.storage.engine.interface import EngineError
 from neo.storage.engine.schema import VERSION
 from neo.storage.engine.sqlite import APPLICATION_ID, SqliteEngine, parse
 
-from .samples import all_records, everything, metadata, record
+from .samples import add, all_records, clean, everything, lock, metadata, record
 
 
 @pytest.fixture
@@ -25,14 +25,15 @@ def path(tmp_path):
 
 
 def pragma(engine, name):
-    return engine._execute('PRAGMA ' + name).fetchone()[0]
+    value, = engine._execute('PRAGMA ' + name).fetchone()
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def fill(path, count=50):
     """A closed database with some content."""
     engine = SqliteEngine(path)
     for n in range(1, count):
-        engine.add(n, n, [metadata(n)], [record(n, b'%d' % n * 1000), record(0, b'%d' % n)])
+        add(engine, n, n, [metadata(n)], [record(n, b'%d' % n * 1000), record(0, b'%d' % n)])
         engine.commit()
     engine.close()
 
@@ -50,10 +51,10 @@ def test_a_new_file_is_private_and_says_what_it_is(path, tmp_path):
     engine = SqliteEngine(path)
     assert pragma(engine, 'application_id') == APPLICATION_ID
     assert pragma(engine, 'user_version') == VERSION
-    engine.add(1, 1, [], [record(1)])
+    add(engine, 1, 1, [], [record(1)])
     engine.commit()
     for name in os.listdir(tmp_path):
-        assert name in ('data.sqlite', 'data.sqlite-wal')
+        assert name in ('data.sqlite', 'data.sqlite-wal', 'data.sqlite-reserve')
         assert stat.S_IMODE(os.stat(tmp_path / name).st_mode) == 0o600
     engine.close()
     assert os.listdir(tmp_path) == ['data.sqlite']
@@ -260,14 +261,17 @@ def test_a_corrupted_page_is_told_when_it_is_met(path):
 def change(engine):
     """One turn with all kinds of changes."""
     engine.put('y', b'x' * 9000)
-    engine.add(100, 100, [metadata(1, 100)], [record(oid, b'x' * 9000) for oid in (1, 100)])
-    engine.pend(101, [record(101, b'x' * 9000)])
-    engine.vote(101, [metadata(101)])
-    engine.lock_voted(101, 101)
+    add(engine, 100, 100, [metadata(1, 100)], [record(oid, b'x' * 9000) for oid in (1, 100)])
+    engine.pend(101, [record(oid, b'x' * 9000) for oid in (101, 102)])
+    engine.prepare_lock(101, 101, 101, 1)
+    lock(engine, 101, 101, [metadata(101)], [record(102, b'y' * 9000)], (1, 2))
     engine.unlock(101)
-    engine.pend(102, [record(102)])
-    engine.forget(102)
-    engine.drop_unvoted()
+    lock(engine, 102, 102, [metadata(1)], [record(oid, b'x' * 9000) for oid in range(5)])
+    engine.drop(102)
+    engine.clean(2)
+    engine.pend(103, [record(102)])
+    engine.forget(103)
+    engine.clean(1)
 
 
 def check_failure(path, prepare, expected):
@@ -347,7 +351,7 @@ def test_a_checkpoint_that_did_not_end(path, tmp_path):
     engine = SqliteEngine(path)
     engine._execute('PRAGMA wal_autocheckpoint = 0')
     for n in range(1, 50):
-        engine.add(n, n, [metadata(n)], [record(n, b'x' * 5000)])
+        add(engine, n, n, [metadata(n)], [record(n, b'x' * 5000)])
         engine.commit()
     expected = everything(engine)
     half = str(tmp_path / 'half.sqlite')
@@ -368,18 +372,16 @@ def check_written(path, told):
     """All that the writer told is there, and nothing half."""
     engine = SqliteEngine(path)
     last = engine.last_tid()
-    for ttid, tid in engine.unfinished():
-        assert ttid == last + (tid is None) and tid in (None, ttid)
-    assert last >= told
-    engine.drop_unvoted()
+    assert all(locked == (last, last, last, (0, last % 7)) for locked in engine.locked())
+    assert dict(engine.told()).get(0, 0) in (last, last - 1) and last >= told
+    clean(engine)
     expected = [(oid, n, b'%d' % n * 500) for n in range(1, last + 1) for oid in range(n, n + 5)]
     records = all_records(engine, max_rows=1000)[0]
     assert [(oid, tid, data) for oid, tid, _, _, data, _ in records] == expected
     assert all(engine.tid_of(n) == n for n in range(1, last + 1))
     assert engine.measure()[0] == last + 4
-    for ttid, tid in engine.unfinished():
-        engine.lock_voted(ttid, ttid)     # a voted one can be committed
-        engine.unlock(ttid)
+    for locked in engine.locked():
+        engine.unlock(locked.ttid)
     engine.commit()
     engine.close()
 

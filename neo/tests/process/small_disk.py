@@ -1,15 +1,12 @@
-"""The command neostorage on a disk of a few MiB.
+"""The command neostorage on a disk that ends without a warning.
 
-    small_disk FREE PAGES [option of neostorage…]
+    small_disk PAGES [option of neostorage…]
 
-It says that FREE bytes are left beside what the database takes at first, and the database really
-can't have more than so many PAGES (0: no limit).
+The database can't have more than so many pages, whatever the file system says.
 """
-import os
 import random
 import sys
 
-from ...protocol.limits import FREE_SPACE_RESERVE
 from ...scripts import neostorage
 from ...scripts.daemon import run_daemon
 from ...scripts.options import STORAGE
@@ -19,25 +16,16 @@ from ...storage.node import Storage
 
 class SmallDisk(SqliteEngine):
 
-    def __init__(self, database, free, pages):
+    def __init__(self, database, pages):
         super().__init__(database)
-        self._disk = self._used() + free
-        if pages:
-            self._execute('PRAGMA max_page_count = %d' % pages)
-
-    def _used(self):
-        return sum(os.path.getsize(path) for path in (self.path, self.path + '-wal')
-                   if os.path.exists(path))
-
-    def free_space(self):
-        return max(0, self._disk - self._used() - FREE_SPACE_RESERVE)
+        self._execute('PRAGMA max_page_count = %d' % pages)
 
 
 def main():
-    free, pages, *arguments = sys.argv[1:]
+    pages, *arguments = sys.argv[1:]
 
     def make(options, address):
-        engine = SmallDisk(options.database, int(free), int(pages))
+        engine = SmallDisk(options.database, int(pages))
         return Storage(random.Random(), engine, options.cluster, options.masters, address,
                        options.name)
 

@@ -10,6 +10,7 @@ from ZODB.utils import load_current, p64, z64
 from ...client.exception import NEOStorageError
 from ...protocol.limits import FREE_SPACE_RESERVE, MiB
 from ..daemons import Cluster, wait_for
+from ..full_disk import SmallDisk
 
 DATA = bytes(range(256)) * (MiB // 256)
 
@@ -26,19 +27,18 @@ def commit(storage, oid, serial, data):
         raise
 
 
-def small(storage, free, pages=0):
-    """Start this storage again, on a small disk."""
-    storage.stop()
-    usual = storage.module, storage.arguments
-    storage.module = 'neo.tests.process.small_disk'
-    storage.arguments = [free, pages, *storage.arguments]
-    storage.start()
-    storage.module, storage.arguments = usual
+@pytest.fixture
+def disk(tmp_path):
+    disk = SmallDisk(tmp_path / 'disk', FREE_SPACE_RESERVE + 28 * MiB)
+    yield disk
+    disk.close()
 
 
 @pytest.fixture
-def cluster():
-    with Cluster(storages=2, replicas=1) as cluster:
+def cluster(disk, tmp_path):
+    """The second storage is on the small disk."""
+    databases = [str(tmp_path / 'large.sqlite'), disk.folder + '/small.sqlite']
+    with Cluster(storages=2, replicas=1, databases=databases) as cluster:
         yield cluster
 
 
@@ -59,12 +59,9 @@ def check(client, done):
         assert load_current(client, oid) == (DATA, tid)
 
 
-def test_stores_are_refused_above_the_reserve(cluster):
+def test_stores_are_refused_above_the_reserve(cluster, disk):
     client = cluster.client()
-    first = commit(client, z64, z64, b'0')
-    storage = cluster.storages[1]
-    small(storage, FREE_SPACE_RESERVE + 6 * MiB)
-    last = wait_for(lambda: commit_soon(client, z64, first), 'it goes on')
+    last = commit(client, z64, z64, b'0')
     done, error = fill(client)
     assert isinstance(error, NEOStorageError) and 'space' in str(error)
     assert done
@@ -73,10 +70,40 @@ def test_stores_are_refused_above_the_reserve(cluster):
     assert all(daemon.runs for daemon in cluster.daemons)
     with pytest.raises(NEOStorageError):
         commit(client, z64, last, DATA)
-    storage.stop()
-    storage.start()
-    wait_for(lambda: commit_soon(client, z64, last), 'it goes on')
+    disk.resize(FREE_SPACE_RESERVE + 150 * MiB)
+    commit(client, z64, last, DATA)
     check(cluster.client(), done)
+
+
+def test_somebody_else_fills_the_disk(cluster, disk):
+    """What has been stored is committed, what comes later is refused, and no daemon stops."""
+    client = cluster.client()
+    commit(client, z64, z64, b'0')
+    large = [p64(oid) for oid in range(10, 18)]
+    txn = TransactionMetaData()
+    client.tpc_begin(txn)
+    for oid in large:
+        client.store(oid, z64, DATA, '', txn)
+    client.tpc_vote(txn)
+    disk.fill()
+    tid = client.tpc_finish(txn)
+    done, error = fill(client)
+    assert isinstance(error, NEOStorageError) and 'space' in str(error)
+    check(client, [(oid, tid) for oid in large] + done)
+    assert all(daemon.runs for daemon in cluster.daemons)
+    cluster.storages[1].stop()
+    cluster.storages[1].start()         # it starts on a full disk
+    wait_for(lambda: loads(client, large[0]), 'it serves')
+    check(client, [(oid, tid) for oid in large] + done)
+    disk.relieve()
+    wait_for(lambda: commit_soon(client, p64(99), z64), 'it goes on')
+
+
+def loads(client, oid):
+    try:
+        return load_current(client, oid)
+    except TransientError:
+        pass
 
 
 def commit_soon(client, oid, serial):
@@ -86,13 +113,24 @@ def commit_soon(client, oid, serial):
         pass
 
 
-def test_a_disk_that_is_full_without_a_warning(cluster):
+def small(storage, pages):
+    """Start this storage again, on a disk that ends after so many pages."""
+    storage.stop()
+    usual = storage.module, storage.arguments
+    storage.module = 'neo.tests.process.small_disk'
+    storage.arguments = [pages, *storage.arguments]
+    storage.start()
+    storage.module, storage.arguments = usual
+
+
+def test_a_disk_that_is_full_without_a_warning(cluster, disk):
     """The storage stops with one line; started again with more space, it has all that was
     acknowledged, and says what became of the rest."""
     client = cluster.client()
     first = commit(client, z64, z64, b'0')
     storage = cluster.storages[1]
-    small(storage, 1 << 40, 600)
+    disk.resize(FREE_SPACE_RESERVE + 250 * MiB)
+    small(storage, 600)
     wait_for(lambda: commit_soon(client, z64, first), 'it goes on')
     with ThreadPoolExecutor(1) as pool:
         filling = pool.submit(fill, client)

@@ -263,8 +263,11 @@ class Script:
         master.unlock(ttid)
 
     def nothing_left(self):
-        """Is there no transaction, no lock and nothing parked?"""
+        """Is there no transaction, no lock and nothing parked, once the background is done?"""
         node = self.node
+        for _ in range(100):
+            if node.background:
+                self.step(events.Slice(1000))
         return not (node.transactions.by_ttid or node.transactions.locks.held or node.parked
                     or node.transactions.locks.contended or node.transactions.locked
                     or node.transactions.kept or node.background

@@ -8,6 +8,7 @@ from neo.protocol.packets import (ClusterStateChanged, FindTransactions, Load, L
 from neo.protocol.types import ClusterState, ErrorCode, RowTid, Span, Unfinished
 from neo.storage.engine.interface import EngineError
 from neo.storage.engine.memory import MemoryEngine
+from neo.storage.locking import LOCK
 
 from .script import CANDIDATE, ROWS, TTID, Error, Script, kept, metadata, record
 
@@ -357,33 +358,13 @@ def test_starting_with_a_database_that_fails():
 
 
 # -- large ones are locked in slices -------------------------------------------------------------
-class SlowEngine(MemoryEngine):
-    """Its `prepare_lock` takes as long as it does in a database: one unit for each record."""
-
-    def __init__(self):
-        super().__init__()
-        self.prepared = {}
-
-    def prepare_lock(self, ttid, first, tid, amount):
-        self.prepared[ttid] = self.prepared.get(ttid, 0) + amount
-        return self.prepared[ttid] >= len(self._pended[ttid])
-
-    def lock(self, ttid, *args):
-        assert ttid not in self._pended or self.prepared.get(ttid, 0) >= len(self._pended[ttid])
-        super().lock(ttid, *args)
-
-    def forget(self, ttid):
-        self.prepared.pop(ttid, None)
-        super().forget(ttid)
-
-
 COUNT = 300
 
 
 @pytest.fixture
 def large():
     """A transaction of many records, for which *lock* has come and is not answered."""
-    script = Script(SlowEngine())
+    script = Script()
     script.m = script.serve()
     script.a, script.b = script.client('C1'), script.client('C2')
     script.commit(script.b, script.m, TTID + 9, 90, record(1))
@@ -435,7 +416,7 @@ def test_a_large_one_half_locked_at_a_change_of_the_primary(large, done, fault, 
         large.wait(limits.LAZY_COMMIT)          # what is half done is on the disk
     state, master = stand(large, fault, large.m)
     assert unfinished(state) == ({} if fault is crash else {TTID: [*VOTED]})
-    assert not large.node.background and state.last_tid == 90
+    assert LOCK not in large.node.background and state.last_tid == 90
     if keep and fault is not crash:
         request = master.say(Settle([kept(TTID, 100)]))
         assert master.answer_to(request) is None
@@ -475,22 +456,14 @@ def test_nothing_is_stored_to_what_is_being_locked(large):
 
 
 def test_what_was_dropped_is_cleaned_in_the_background():
-    class Dropping(MemoryEngine):
-        left = 0
-        needs_cleaning = property(lambda self: self.left > 0)
-
-        def drop(self, ttid):
-            super().drop(ttid)
-            self.left += 120
-
-        def clean(self, amount):
-            self.left -= amount
-            return self.left > 0
-
-    script = Script(Dropping())
+    script = Script()
     master = script.serve()
-    script.client().voted(TTID, record(1))
+    client = script.client()
+    client.voted(TTID, *[record(oid) for oid in range(200)])
     master.lock(TTID, 100)
     script.recover(master, term=2)
-    assert slices(script) == 3
-    assert script.nothing_left()
+    assert script.engine.needs_cleaning and script.engine.current(1) is None
+    assert slices(script) > 3
+    assert not script.engine.needs_cleaning and script.engine.measure()[0] == 0
+    script.wait(limits.LAZY_COMMIT)
+    assert not script.engine.changed
