@@ -36,15 +36,13 @@ RUNNING = ClusterState.RUNNING
 
 
 class Client(Node):
-    """`masters` are (host, port), `name` is what the operator reads of this process.  `legacy`, of
-    the client that this one replaces, comes from `legacy_of`: everything may have changed since,
-    and what became of transactions in *finish* is asked."""
+    """`masters` are (host, port), `name` is what the operator reads of this process."""
 
     kind = NodeKind.CLIENT
     handlers = handler_table(primary, commit, finish)
 
     def __init__(self, rnd, cluster, masters, cache_size=limits.CACHE_SIZE,
-                 wait_timeout=limits.WAIT_TIMEOUT, amounts=limits.AMOUNTS, name='', legacy=None):
+                 wait_timeout=limits.WAIT_TIMEOUT, amounts=limits.AMOUNTS, name=''):
         super().__init__(rnd)
         self.phase = ClusterState.RECOVERING
         self.cluster, self.name = cluster, name
@@ -70,16 +68,27 @@ class Client(Node):
         self.oids = pool.oids(amounts.oids_ahead)
         self.links, self.operations, self.outcomes, self.imports = (
             Links(), Operations(), Outcomes(), Imports())
-        self.replaces = legacy is not None      # … another one, and that was not told to ZODB yet
-        self._legacy = legacy
-        if legacy is not None:
-            self.cluster_id, self.history, self.term, self.last_tid, _ = legacy
-            self.heard = self.last_tid
+        self.replaces = False           # … another one, and ZODB has not been told of that yet
+
+    def succeed_to(self, former, unsettled=True):
+        """Before it is started: take the place of a client that can't be used any more, as it was
+        cut off half-way, or belongs to the parent of this process.  Everything is declared changed
+        as soon as there is a primary.  What became of its transactions in *finish* is asked; not so
+        without `unsettled`, as they are those of the parent."""
+        legacy = legacy_of(former, unsettled)
+        self.replaces = True
+        self.cluster_id, self.history = legacy.cluster_id, legacy.history
+        self.term, self.heard, self.last_tid = legacy.term, legacy.last_tid, legacy.last_tid
+        self.outcomes.inherit(legacy)
+
+    def find_out(self, former):
+        """As `finish`, for an operation or a transaction of a client that this one has succeeded
+        to.  Only what had been sent for *finish*, or was about to be, can have been committed."""
+        return self.outcomes.find_out(former.ttid)
 
     # -- what the node base calls -----------------------------------------------------------
     def starting(self):
-        if self._legacy is not None:
-            self.outcomes.inherit(self, self._legacy.unsettled)
+        self.outcomes.starting(self)
         self.seek.connect(self)
 
     def connected(self, peer):
@@ -344,12 +353,3 @@ class Client(Node):
     def delivered(self, tid):
         """ZODB has been told of all up to `tid`."""
         self.last_tid = tid
-
-    # -- replacement --------------------------------------------------------------------------
-    def successor(self, operation):
-        """What ends here for an operation of the client that was replaced, or None: the latter
-        has not led to anything."""
-        return self.outcomes.finishing.get(getattr(operation, 'ttid', None))
-
-
-__all__ = ['Client', 'legacy_of']

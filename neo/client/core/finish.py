@@ -7,7 +7,7 @@ from ...protocol.packets import Finish, Invalidate, WhatBecameOf
 from ...protocol.types import MAX_ID, Ballot, ClusterState, Imported, NodeKind
 from ..exception import OutcomeUnknown, TransactionFailed, exception_for
 from .commit import ENDED, FINISHING, VOTED
-from .operation import Operation
+from .operation import Operation, failed
 
 
 class Outcomes:
@@ -18,12 +18,26 @@ class Outcomes:
         # replaces this client finds here what it has to ask for.
         self.finishing = {}
         self.unknown = {}               # of these, those in which the primary was lost
+        # Those of clients that this one replaces, for whoever waits for them.
+        self.inherited = {}
         self._asked = set()             # of these, ttids that the present primary was asked about
 
-    def inherit(self, client, unsettled):
-        for ttid, oids in unsettled:
+    def inherit(self, legacy):
+        self.inherited.update(legacy.settled)
+        for ttid, oids in legacy.unsettled:
             operation = Finishing(ttid, oids)
-            self.finishing[ttid] = self.unknown[ttid] = operation
+            self.inherited[ttid] = self.finishing[ttid] = self.unknown[ttid] = operation
+
+    def find_out(self, ttid):
+        """What ends when it is known what became of a transaction of a client that was replaced."""
+        operation = self.inherited.get(ttid)
+        if operation is None:
+            # Else it would have been found there.
+            return failed(TransactionFailed('this client was replaced before *finish* was sent'))
+        return operation
+
+    def starting(self, client):
+        for operation in self.unknown.values():
             client.operations.wait_for(client, operation)
 
     def lost(self, operation):

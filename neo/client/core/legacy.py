@@ -14,6 +14,7 @@ class Legacy(NamedTuple):
     term: int
     last_tid: int                   # the highest one that ZODB has been told of
     unsettled: tuple                # of Unsettled, in the order of their *finish*
+    settled: dict                   # ttid -> operation that was inherited, and has ended
 
 
 def legacy_of(client, unsettled=True):
@@ -21,6 +22,9 @@ def legacy_of(client, unsettled=True):
     client fit together: in the one that was interrupted, they may not.  Without `unsettled`, as in
     a child of its process, its own transactions are left to it."""
     finishing = list(client.outcomes.finishing.values()) if unsettled else ()
-    return Legacy(client.cluster_id, client.history, client.term, client.last_tid, tuple(
-        Unsettled(operation.ttid, operation.oids) for operation in finishing
-        if not operation.done))
+    inherited = dict(client.outcomes.inherited) if unsettled else {}
+    return Legacy(
+        client.cluster_id, client.history, client.term, client.last_tid,
+        tuple(Unsettled(operation.ttid, operation.oids) for operation in finishing
+              if not operation.done),
+        {ttid: operation for ttid, operation in inherited.items() if operation.done})

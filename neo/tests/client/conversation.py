@@ -59,9 +59,12 @@ class Peer:
 
 class Conversation:
 
-    def __init__(self, storages=1, partitions=2, replicas=0, masters=(MASTER,), **options):
+    def __init__(self, storages=1, partitions=2, replicas=0, masters=(MASTER,), former=None,
+                 **options):
         self.now = 1000.0
         self.client = Client(random.Random(1), 'test', masters, **options)
+        if former is not None:
+            self.client.succeed_to(former)
         self.peers = {}                 # connection -> Peer
         self.connecting = []            # addresses
         self.closed = []                # connections

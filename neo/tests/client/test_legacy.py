@@ -13,7 +13,7 @@ from .test_finish import finishing, past
 
 def replace(c, **options):
     """The conversation goes on with a fresh client, on connections of its own."""
-    heir = Conversation(legacy=legacy_of(c.client), **options)
+    heir = Conversation(former=c.client, **options)
     heir.next_ttid = c.next_ttid + 1000
     return heir
 
@@ -23,7 +23,7 @@ def test_it_asks_what_became_of_what_was_in_finish():
     c.begin()
     heir = replace(c)
     assert not heir.client.transactions
-    fresh = heir.client.successor(finish)
+    fresh = heir.client.find_out(finish)
     assert fresh is not finish and not fresh.done
     heir.up(last_tid=10, id='C2')
     _, answer = heir.master.hears(WhatBecameOf, ttid=txn.ttid)
@@ -66,11 +66,23 @@ def test_an_import_is_asked_about_too():
     c.master.hears(Finish)
     heir = replace(c)
     heir.up(last_tid=7, id='C2')
-    assert heir.client.successor(early) is None
-    fresh = heir.client.successor(importing)
+    assert isinstance(heir.client.find_out(early).error, TransactionFailed)
+    fresh = heir.client.find_out(importing)
     _, answer = heir.master.hears(WhatBecameOf, ttid=importing.ttid)
     answer(WhatBecameOf.Answer(importing.ttid, 7))
     assert fresh.result == 7
+
+
+def test_what_is_known_of_it_goes_from_one_to_the_next():
+    c, txn, finish = finishing()
+    heir = replace(c)
+    heir.up(last_tid=10, id='C2')
+    _, answer = heir.master.hears(WhatBecameOf)
+    answer(WhatBecameOf.Answer(txn.ttid, 12))
+    third = replace(heir)
+    assert third.client.find_out(finish).result == 12
+    third.up(last_tid=12, id='C3')
+    assert not third.master.heard
 
 
 def test_what_has_ended_is_not_asked():
@@ -143,12 +155,12 @@ def test_wherever_it_was_interrupted_a_fresh_one_goes_on():
         found, done = interrupted(at)
         if found:
             c, finish = found[0]
-            legacy = legacy_of(c.client)
-            heir = Client(random.Random(1), 'test', [('127.0.0.1', 10000)], legacy=legacy)
+            heir = Client(random.Random(1), 'test', [('127.0.0.1', 10000)])
+            heir.succeed_to(c.client)
             heir.start(1000.0)
-            unsettled += len(legacy.unsettled)
+            unsettled += len(heir.outcomes.unknown)
             if finish is not None and not finish.done:
-                assert heir.successor(finish) is not None
+                assert not heir.find_out(finish).done
         at += 3
     assert at > 300 and unsettled
 
@@ -157,7 +169,7 @@ def test_wherever_it_was_interrupted_a_fresh_one_goes_on():
 def test_the_outcome_reaches_who_waits(committed):
     c, txn, finish = finishing()
     heir = replace(c)
-    fresh = heir.client.successor(finish)
+    fresh = heir.client.find_out(finish)
     heir.up(last_tid=10, id='C2')
     _, answer = heir.master.hears(WhatBecameOf)
     answer(WhatBecameOf.Answer(txn.ttid, 12 if committed else None))
