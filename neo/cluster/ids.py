@@ -9,9 +9,19 @@ from ..protocol.types import MAX_ID, NodeKind
 
 LETTERS = {NodeKind.MASTER: 'M', NodeKind.STORAGE: 'S', NodeKind.ADMIN: 'A', NodeKind.CLIENT: 'C'}
 
+# Of a node: what may be claimed leaves room for those that are given after it.
+MAX_NUMBER = 10 ** 9
+
 
 def node_id(kind, number):
     return '%s%d' % (LETTERS[kind], number)
+
+
+def number_of(id, kind):
+    """The number of a node id of this kind; None: it is not one of this kind, or not as `node_id`
+    writes it, or its number is beyond all reason."""
+    number = int(id[1:])
+    return number if 0 < number <= MAX_NUMBER and id == node_id(kind, number) else None
 
 
 def node_order(id):
@@ -46,6 +56,16 @@ def moment(tid):
         return None
     at = datetime.fromtimestamp(time_of(tid), timezone.utc)
     return at.strftime('%Y-%m-%d %H:%M:%S.%f UTC')
+
+
+def utc(seconds):
+    """A moment, in seconds since 1970, for people."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime('%Y-%m-%d %H:%M:%S UTC')
+
+
+def tid_text(tid):
+    """A tid, for people: with its time."""
+    return '%#018x (%s)' % (tid, utc(time_of(tid))) if tid else 'no transaction'
 
 
 def tid_after(last, seconds, like=0, modulo=1):

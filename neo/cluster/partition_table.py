@@ -14,7 +14,8 @@ LETTERS = {CellState.UP_TO_DATE: 'U', CellState.OUT_OF_DATE: 'O', CellState.FEED
 class PartitionTable:
     """`rows[i]` maps the storages that have a cell of row i to its CellState."""
 
-    __slots__ = 'term', 'ptid', 'replicas', 'rows', 'readable', 'writable'
+    __slots__ = ('term', 'ptid', 'replicas', 'rows', 'readable', 'writable', '_storages', '_voters',
+                 '_packed')
 
     def __init__(self, term, ptid, replicas, rows):
         self.term, self.ptid, self.replicas = term, ptid, replicas
@@ -25,6 +26,8 @@ class PartitionTable:
                          for row in self.rows]
         self.writable = [tuple(s for s, state in row.items() if state in WRITABLE)
                          for row in self.rows]
+        # Found when they are asked for first: nothing that happens often walks over all rows.
+        self._storages = self._voters = self._packed = None
 
     @classmethod
     def unpack(cls, packed):
@@ -34,9 +37,11 @@ class PartitionTable:
                     for row in packed.rows])
 
     def pack(self):
-        return Table(self.term, self.ptid, self.replicas, tuple(
-            tuple(Cell(storage, int(state)) for storage, state in row.items())
-            for row in self.rows))
+        if self._packed is None:
+            self._packed = Table(self.term, self.ptid, self.replicas, tuple(
+                tuple(Cell(storage, int(state)) for storage, state in row.items())
+                for row in self.rows))
+        return self._packed
 
     @property
     def key(self):
@@ -48,11 +53,15 @@ class PartitionTable:
 
     def storages(self):
         """All storages that have a cell, in order."""
-        return sorted({storage for row in self.rows for storage in row}, key=node_order)
+        if self._storages is None:
+            self._storages = tuple(sorted(set().union(*self.rows), key=node_order))
+        return self._storages
 
     def voters(self):
-        """The storages with a readable cell (docs/architecture.md, "Who may serve")."""
-        return {storage for row in self.readable for storage in row}
+        """The storages with a readable cell, in order (docs/architecture.md, "Who may serve")."""
+        if self._voters is None:
+            self._voters = tuple(sorted(set().union(*self.readable), key=node_order))
+        return self._voters
 
     def operational(self, running):
         """Does each row have a readable cell on a storage in `running`?"""
@@ -61,6 +70,13 @@ class PartitionTable:
     def rewritten(self, term):
         """The same cells, as the first table of the primary of `term`."""
         return PartitionTable(term, self.ptid + 1, self.replicas, self.rows)
+
+    def outdated(self, cells):
+        """The next one of the same primary, with these cells, (row, storage), out of date."""
+        rows = [dict(row) for row in self.rows]
+        for row, storage in cells:
+            rows[row][storage] = CellState.OUT_OF_DATE
+        return PartitionTable(self.term, self.ptid + 1, self.replicas, rows)
 
     def letters(self, storage):
         """One letter per row: U, O, F, C, or a dot where `storage` has no cell."""

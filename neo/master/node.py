@@ -1,33 +1,32 @@
-"""The master: who is there, and in which state the cluster is."""
-import logging
+"""The master: it dispatches what happens to its parts, each of which keeps its own state.
 
-from ..cluster.ids import LETTERS, node_id, node_order
+    members, cluster                        who is there, and which cluster this is
+    recovery, creation, tables              from nothing to a table in force
+    verification                            what is settled by it
+    clock, transactions, oids, outcomes     of one term, while it serves
+    stopping                                the end
+"""
+from ..cluster.ids import utc
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
-from ..protocol.packets import (ClusterStateChanged, Identify, NodesChanged, SetClusterState,
-                                TableChanged)
-from ..protocol.types import ClusterState, ErrorCode, NodeInfo, NodeKind, NodeState
-from . import recovery, serve_admins, serve_clients, serve_storages
+from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
+from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind
+from . import announcements, commits, orders, outcomes, verification
+from .clock import Clock
+from .cluster import Cluster
+from .creation import Creation
+from .members import Members
 from .oids import Oids
+from .outcomes import Outcomes
+from .recovery import STAND, Recovery
+from .stopping import STOP, Stopping
+from .tables import Tables
 from .transactions import Transactions
 
-
-class Joined:
-    """What the master keeps of a node that has joined; the `data` of its Peer."""
-
-    __slots__ = ('identity', 'address', 'name', 'session', 'known', 'clock_offset', 'state',
-                 'term', 'waiting_for', 'last_tid')
-
-    def __init__(self, packet, session, now):
-        self.identity = packet.identity
-        self.term = packet.term
-        self.address = packet.address
-        self.name = packet.name
-        self.session = session
-        self.known = packet.id is not None      # it came with its id, kept in its database
-        self.clock_offset = packet.clock - now  # seconds that its clock is ahead of ours
-        self.state = None                       # its RequestTerm.Answer, granted in this term
-        self.waiting_for = None                 # kind of request that recovery wants answered
+RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
+STOPPING = ClusterState.STOPPING
+STORAGE, ADMIN, CLIENT = NodeKind.STORAGE, NodeKind.ADMIN, NodeKind.CLIENT
+REMIND = 'remind'               # timer
 
 
 class Master(Node):
@@ -38,291 +37,233 @@ class Master(Node):
     def __init__(self, rnd, cluster, address, partitions=100, replicas=0, autostart=None, name='',
                  amounts=limits.AMOUNTS):
         super().__init__(rnd)
-        self.id = node_id(NodeKind.MASTER, 1)
-        self.cluster, self.address, self.name = cluster, address, name
-        self.partitions, self.replicas, self.autostart = partitions, replicas, autostart
-        self.amounts = amounts
-        self.phase = ClusterState.RECOVERING
-        self.reason = ''
+        self.address, self.name, self.amounts = address, name, amounts
+        self.cluster = Cluster(cluster)
+        self.members = Members()
+        self.id = self.members.id
+        self.tables = Tables()
+        self.creation = Creation(partitions, replicas, autostart)
+        self.recovery = Recovery(self.creation)
+        self.verification = None
+        self.clock = Clock()
+        self.stopping = Stopping()
+        self.transactions = self.oids = self.outcomes = None    # while it serves
         self.term = 0
-        self.cluster_id = self.history = None
-        self.certain = False            # of these: the cluster has run, or was created, under us
-        self.rivals = False             # storages of another cluster of this name are waiting
-        self.table = None               # PartitionTable in force, or about to be
-        self.members = {}               # storage id -> identity, of the table
-        self.writing = False            # that table is being written, and is to come in force
-        self.settling = []              # [(ttid, tid)] that are locked before the cluster runs
-        self.joined = {}                # node id -> Peer, of all that have joined
-        self.waiting = []               # (peer, Identify, request id) of clients, until it runs
-        self.start_requests = []        # (peer, request id) of operators who wait for it to run
-        self.stop_requests = []
-        self.transactions = None        # Transactions of this term, while it runs
-        self.oids = None
-        self.questions = []             # about transactions that are in finish
-        self.clock_offset = 0.0         # of the time used for tids
-        self._last_number = {}          # NodeKind -> number last given
-        self._sessions = 0
+        self.phase = RECOVERING
+        self.reason = ''                # why it does not run
+        self.since = 0.0                # when that began
+        self._what = None               # the same, without a time …
+        self._waits_since = 0.0         # … and since when it is that
+        self.waiting = {}               # connection -> (peer, Identify, request id) of clients
 
     def starting(self):
-        self.log('master of cluster %s on %s:%d', self.cluster, *self.address)
-        recovery.begin(self, 'no storage is there')
-
-    # -- who is there -----------------------------------------------------------------------
-    def peers_of(self, *kinds):
-        """Peers that have joined, of these kinds, in a fixed order."""
-        return [peer for id, peer in sorted(self.joined.items(), key=lambda i: node_order(i[0]))
-                if peer.kind in kinds]
-
-    def storages(self):
-        return self.peers_of(NodeKind.STORAGE)
-
-    def needed(self):
-        """Peers of the storages that have cells in the table."""
-        return [self.joined[id] for id in self.table.storages()]
-
-    def waits(self, peer):
-        return any(peer is waiting[0] for waiting in self.waiting)
-
-    def identify(self, peer, packet, request_id):
-        self._check_identity(packet)
-        if packet.kind == NodeKind.STORAGE:
-            self._check_storage(packet)
-            self._join(peer, packet, request_id)
-            recovery.storage_joined(self, peer)
-        elif packet.kind == NodeKind.ADMIN:
-            self._join(peer, packet, request_id)
-            self.describe_to(peer)
-        elif packet.kind != NodeKind.CLIENT:
-            raise Refused(ErrorCode.REFUSED, 'a master serves no %s' % packet.kind)
-        elif self.phase == ClusterState.RUNNING:
-            self.accept_client(peer, packet, request_id)
-        else:
-            self.waiting.append((peer, packet, request_id))
-            self.send(peer, ClusterStateChanged(self.phase, self.reason))
-
-    def _check_identity(self, packet):
-        if packet.cluster != self.cluster:
-            raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is the master of cluster %s, not of %s'
-                          % (self.cluster, packet.cluster))
-        if packet.kind == NodeKind.STORAGE and packet.cluster_id is not None:
-            if self.cluster_id is None:
-                self.cluster_id, self.history = packet.cluster_id, packet.history
-            elif (self.cluster_id, self.history) != (packet.cluster_id, packet.history):
-                self._refuse_stranger(packet)
-
-    def _refuse_stranger(self, packet):
-        """A storage of another cluster of this name.  Until this cluster has run, it may just as
-        well be that the others, who came first, do not belong here."""
-        message = 'the database belongs to another cluster of the same name'
-        if self.certain:
-            raise Refused(ErrorCode.ANOTHER_CLUSTER, message)
-        if not self.rivals:
-            self.rivals = True
-            self.log('storages of two clusters that are called %s are here: those of %s, which'
-                     ' came first, and %s:%s of %s', self.cluster, self.cluster_id.hex(),
-                     *(packet.address or ('?', 0)), packet.cluster_id.hex(),
-                     level=logging.WARNING)
-        raise Refused(ErrorCode.NOT_READY, message + ' than that of storages who came first')
-
-    def _id_of(self, packet):
-        """The id of a storage which has been here before, even if it does not know it yet."""
-        for id, identity in self.members.items():
-            if identity == packet.identity:
-                return id
-        return packet.id
-
-    def _check_storage(self, packet):
-        if packet.address is None:
-            raise Refused(ErrorCode.REFUSED, 'a storage must say where clients find it')
-        for peer in self.storages():
-            if peer.data.identity == packet.identity:
-                raise Refused(ErrorCode.NOT_READY, '%s is connected already' % peer.id)
-        other = self.joined.get(self._id_of(packet))
-        if other is not None:
-            if other.data.known:
-                raise Refused(ErrorCode.REFUSED, 'another node is %s already' % packet.id)
-            # That one was given an id before it was known whose it is: it asks again.
-            self.close(other)
-            self.lost(other, 'its id belongs to a storage that was there before')
-
-    def _join(self, peer, packet, request_id):
-        """Accept a node, give it an id and say so to who needs to know."""
-        kind = NodeKind(packet.kind)
-        if kind == NodeKind.STORAGE:
-            self._sessions += 1
-        peer.data = Joined(packet, self._sessions, self.now)
-        id = self._id_of(packet) if kind == NodeKind.STORAGE else None
-        self.accept(peer, kind, id or self._new_id(kind))
-        self.joined[peer.id] = peer
-        self.answer(peer, request_id, Identify.Answer(
-            self.id, peer.id, self.cluster_id, self.history, self.term, self._sessions,
-            self.transactions.last_told if self.transactions else 0,
-            self.table.partitions if self.table else 0))
-        self.log('%s has joined%s', peer.id, ' (%s:%d)' % tuple(packet.address)
-                 if packet.address else '')
-        self.announce([peer.id])
-
-    def _new_id(self, kind):
-        used = [int(id[1:]) for id in self.joined if id[0] == LETTERS[kind]]
-        if kind == NodeKind.STORAGE and self.table is not None:
-            used += [int(id[1:]) for id in self.table.storages()]
-        # The number of a client who has gone is not given again: its late packets are not to be
-        # taken for somebody else's.
-        number = max([self._last_number.get(kind, 0) * (kind == NodeKind.CLIENT), *used]) + 1
-        self._last_number[kind] = number
-        return node_id(kind, number)
-
-    def lost(self, peer, reason):
-        self.waiting = [waiting for waiting in self.waiting if waiting[0] is not peer]
-        if not peer.identified or self.joined.get(peer.id) is not peer:
-            return
-        del self.joined[peer.id]
-        self.log('%s is gone: %s', peer.id, reason)
-        self.announce([peer.id])
-        if self.phase == ClusterState.STOPPING:
-            recovery.stopping(self)
-        elif peer.kind == NodeKind.STORAGE:
-            self._forget_cluster()
-            recovery.storage_lost(self, peer)
-
-    def _forget_cluster(self):
-        """Let rivals in, once those who came first have left without having started."""
-        if self.rivals and not self.certain and not any(
-                storage.data.known for storage in self.storages()):
-            self.rivals = False
-            self.cluster_id = self.history = self.table = None
-            self.members = {}
-
-    # -- what is told to whom -----------------------------------------------------------------
-    def node_info(self, id):
-        peer = self.joined.get(id)
-        if id == self.id:
-            return NodeInfo(id, NodeKind.MASTER, self.address, NodeState.RUNNING, self.name, '')
-        kind = next(kind for kind, letter in LETTERS.items() if letter == id[0])
-        if peer is None:
-            return NodeInfo(id, kind, None, NodeState.DOWN, '', '')
-        return NodeInfo(id, kind, peer.data.address, self._state_of(peer), peer.data.name, '')
-
-    def _state_of(self, peer):
-        if peer.kind == NodeKind.STORAGE and (
-                self.table is None or peer.id not in self.table.storages()):
-            return NodeState.PENDING
-        return NodeState.RUNNING
-
-    def announce(self, ids):
-        """Tell of these nodes, which have come, gone or changed: storages hear of clients,
-        clients of storages, admins of all.  Who is gone for good is removed; a storage of the
-        table is down."""
-        removed = {id for id in ids if id not in self.joined and not (
-            self.table and id in self.table.storages())}
-        for peer in self.peers_of(NodeKind.STORAGE, NodeKind.CLIENT, NodeKind.ADMIN):
-            if peer.kind != NodeKind.ADMIN and self.phase != ClusterState.RUNNING:
-                continue
-            told = [id for id in ids if id != peer.id and self._concerns(peer, id)]
-            if told:
-                self.send(peer, NodesChanged(
-                    [self.node_info(id) for id in told if id not in removed],
-                    [id for id in told if id in removed]))
-
-    def _concerns(self, peer, id):
-        return peer.kind == NodeKind.ADMIN or id[0] == (
-            'C' if peer.kind == NodeKind.STORAGE else 'S')
-
-    def describe_to(self, peer):
-        """Everything that is told of changes later: to who joins, or when the cluster starts."""
-        known = set(self.joined) | {self.id} | set(self.table.storages() if self.table else ())
-        infos = [self.node_info(id) for id in sorted(known, key=node_order)
-                 if self._concerns(peer, id)]
-        self.send(peer, NodesChanged(infos, ()))
-        if self.table is not None and self.phase in (ClusterState.RUNNING, ClusterState.STOPPING):
-            self.send(peer, TableChanged(self.table.pack()))
-        if peer.kind != NodeKind.CLIENT:
-            self.send(peer, ClusterStateChanged(self.phase, self.reason))
-
-    def accept_client(self, peer, packet, request_id):
-        self._join(peer, packet, request_id)
-        self.describe_to(peer)
-
-    def change_phase(self, phase, reason=''):
-        """Admins are told at once, and clients that wait; storages by what the phase means for
-        them."""
-        if self.set_phase(phase, reason):
-            told = ClusterStateChanged(phase, reason)
-            for peer in self.peers_of(NodeKind.ADMIN):
-                self.send(peer, told)
-            for peer, _, _ in self.waiting:
-                self.send(peer, told)
-
-    def set_phase(self, phase, reason=''):
-        if (phase, reason) == (self.phase, self.reason):
-            return False
-        self.phase, self.reason = phase, reason
-        self.log('%s%s', phase.name, ': ' + reason if reason else '')
-        return True
-
-    # -- running ------------------------------------------------------------------------------
-    def run(self, last_tid, next_oid):
-        """Every storage is ready: serve."""
-        self.certain = True
-        self.transactions = Transactions(self.term, last_tid)
-        self.oids = Oids(next_oid, self.amounts.oids_reserved)
-        self.set_phase(ClusterState.RUNNING)
-        for peer in self.peers_of(NodeKind.STORAGE, NodeKind.ADMIN):
-            # A storage that has not promised this term takes no part, or is told later.
-            if peer.kind == NodeKind.ADMIN or peer.data.state is not None:
-                self.describe_to(peer)
-        serve_clients.reserve_oids(self, 0)
-        waiting, self.waiting = self.waiting, []
-        for peer, packet, request_id in waiting:
-            self.accept_client(peer, packet, request_id)
-        self.answer_operators(self.start_requests, 'the cluster is running')
-
-    def stop_serving(self):
-        """Close clients, who come back by themselves; what is in finish is settled later."""
-        clients = self.peers_of(NodeKind.CLIENT)
-        for peer in clients:
-            del self.joined[peer.id]
-            self.close(peer)
-        self.announce([peer.id for peer in clients])
-        self.transactions = self.oids = None
-        self.questions.clear()              # who has asked is closed, and asks again
-
-    def answer_operators(self, requests, message):
-        """Those who waited for the cluster to start or to stop."""
-        for peer, request_id in requests:
-            if peer.connection in self.peers:
-                self.answer(peer, request_id, SetClusterState.Answer(message))
-        requests.clear()
-
-    def tell_clients(self, packet, but=None):
-        for peer in self.joined.values():
-            if peer.kind is NodeKind.CLIENT and peer is not but:
-                self.send(peer, packet)
-
-    def clock(self):
-        """The time for tids: never ahead of what the storages take for possible."""
-        return self.now + self.clock_offset
-
-    def check_clock(self, last_tid_time):
-        """Compare with the clocks of the storages; a clock far ahead makes no tids."""
-        offsets = [peer.data.clock_offset for peer in self.needed()]
-        self.clock_offset = 0.0
-        if max(offsets) < -limits.CLOCK_TOLERANCE:
-            self.clock_offset = max(offsets)
-            self.log('the clock of this master is %.0f s ahead of those of all storages: it is not'
-                     ' used for tids', -max(offsets), level=logging.WARNING)
-        elif min(offsets) > limits.CLOCK_TOLERANCE:
-            self.log('the clock of this master is %.0f s behind those of all storages',
-                     min(offsets), level=logging.WARNING)
-        if last_tid_time > self.clock() + limits.CLOCK_TOLERANCE:
-            self.log('the last transaction is %.0f s ahead of the clock: tids go on from there',
-                     last_tid_time - self.clock(), level=logging.WARNING)
+        self.log('master of cluster %s on %s:%d', self.cluster.name, *self.address)
+        self.recovery.stand(self)
 
     def timer(self, name):
-        if name == 'stop':
-            recovery.stopping(self, patient=False)
+        if name == STOP:
+            self.stopping.timer(self)
+        elif name == STAND:
+            self.recovery.timer(self)
+        elif name == REMIND:
+            self._remind()
 
     def stop(self):
         """A clean end of this process: nothing here is durable."""
 
-    handlers = handler_table(recovery, serve_admins, serve_clients, serve_storages)
+    # -- who comes ----------------------------------------------------------------------------
+    def waits(self, peer):
+        return peer.connection in self.waiting
+
+    def identify(self, peer, packet, request_id):
+        self.cluster.check_name(packet)
+        if packet.kind == STORAGE:
+            self._identify_storage(peer, packet, request_id)
+        elif packet.kind == ADMIN:
+            self._join(peer, packet, request_id)
+            announcements.describe_to(self, peer)
+        elif packet.kind != CLIENT:
+            raise Refused(ErrorCode.REFUSED, 'a master serves no %s'
+                          % NodeKind(packet.kind).name.lower())
+        elif self.phase == RUNNING:
+            self._accept_client(peer, packet, request_id)
+        elif self.phase == STOPPING:
+            raise Refused(ErrorCode.NOT_READY, 'the cluster is stopping')
+        else:
+            self.waiting[peer.connection] = peer, packet, request_id
+            self.send(peer, ClusterStateChanged(self.phase, self.reason))
+
+    def _identify_storage(self, peer, packet, request_id):
+        if self.phase == STOPPING:
+            raise Refused(ErrorCode.NOT_READY, 'the cluster is stopping')
+        if packet.address is None:
+            raise Refused(ErrorCode.REFUSED, 'a storage must say where clients find it')
+        if packet.term >= MAX_TERM - 1:
+            raise Refused(ErrorCode.REFUSED, 'term %d is above all that can be' % packet.term)
+        members, cluster = self.members, self.cluster
+        another = cluster.is_another(packet)
+        if another and (cluster.certain or any(
+                other.data.cluster_id is not None for other in members.storages.values())):
+            cluster.refuse(self, packet)
+        if another:
+            self._give_up()
+        members.check_storage(packet)
+        if packet.cluster_id is not None and cluster.id is None:
+            cluster.adopt(packet)
+        namesake = members.namesake(packet)
+        if namesake is not None:
+            self.part(namesake, 'its id belongs to a storage that was there before')
+        self._join(peer, packet, request_id)
+        self.recovery.joined(self, peer)
+
+    def _give_up(self):
+        """The storages of the cluster that was here first have left before it ran, or it is only
+        being created: somebody has come who knows another one."""
+        pending = self.tables.pending
+        self.creation.forget(self)
+        if pending:
+            self.recovery.begin(self)
+
+    def _accept_client(self, peer, packet, request_id):
+        if self.cluster.is_another(packet):
+            raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is another cluster of the same name')
+        self._join(peer, packet, request_id)
+        announcements.describe_to(self, peer)
+
+    def _join(self, peer, packet, request_id):
+        """Accept a node, give it an id and say so to who needs to know."""
+        kind = NodeKind(packet.kind)
+        id = self.members.join(peer, packet, self.now)
+        self.accept(peer, kind, id)
+        table = self.tables.newest
+        self.answer(peer, request_id, Identify.Answer(
+            self.id, id, self.cluster.id, self.cluster.history, self.term, peer.data.session,
+            self.transactions.last_told if self.transactions else 0,
+            table.partitions if table else 0))
+        self.log('%s has joined', self.members.describe(id))
+        announcements.changed(self, id)
+
+    # -- who goes -----------------------------------------------------------------------------
+    def lost(self, peer, reason):
+        self.waiting.pop(peer.connection, None)
+        if not self.members.leave(peer):
+            return
+        self.log('%s is gone: %s', peer.id, reason)
+        announcements.changed(self, peer.id)
+        if peer.kind == STORAGE:
+            self._storage_lost(peer)
+        if self.phase == STOPPING:
+            self.stopping.progress(self)
+
+    def _storage_lost(self, peer):
+        needed = peer.id in self.tables.voters()
+        if self.phase == RECOVERING and not (needed and self.tables.pending):
+            self.recovery.consider(self)
+        elif needed:
+            self.begin_again('%s is gone' % self.members.describe(peer.id))
+
+    def part(self, peer, reason):
+        """Close the connection to a node; it may come back."""
+        self.close(peer)
+        self.lost(peer, reason)
+
+    # -- what goes on -------------------------------------------------------------------------
+    def granted(self):
+        """{id: RequestTerm.Answer} of the storages that obey this term."""
+        return {id: peer.data.grant for id, peer in self.members.storages.items()
+                if peer.data.grant is not None}
+
+    def begin_again(self, reason):
+        """What is under way can't be ended: stop serving, and recover."""
+        if self.phase == STOPPING:
+            self.stopping.leave(self)
+            return
+        self.log('%s: the cluster recovers', reason)
+        if self.phase == RUNNING:
+            self.recovery.ended(self.now - self.since)
+        self.change_phase(RECOVERING, reason)
+        self.stop_serving()
+        self.recovery.begin(self)
+
+    def part_with_misnamed(self):
+        """Storages that were given an id before the table, which knows better, was known: they come
+        back under their own names."""
+        misnamed = [peer for peer in self.members.storages.values()
+                    if not self.members.is_named_rightly(peer)]
+        for peer in misnamed:
+            self.part(peer, 'it is known by another id')
+        return bool(misnamed)
+
+    def admit_newcomer(self, peer):
+        """A storage has granted the term, while the table is written or after."""
+        if self.members.enlist(peer):
+            self.tables.write_members(self, peer)
+        else:
+            self.tables.write_to(self, peer)
+
+    def admit_late(self, peer):
+        """It holds the table in force."""
+        if verification.settle_late(self, peer) and self.phase == RUNNING:
+            announcements.describe_to(self, peer)
+
+    def serve(self, last_told, last_given, next_oid):
+        """Every storage that is needed is ready."""
+        offsets = [self.members.storages[id].data.clock_offset for id in self.tables.voters()]
+        self.clock.compare(self, offsets, last_given)
+        self.transactions = Transactions(self.term, last_told, last_given)
+        self.oids = Oids(next_oid, self.amounts.oids_reserved)
+        self.outcomes = Outcomes()
+        self.change_phase(RUNNING)
+        for peer in [*self.tables.holders(self), *self.members.admins.values()]:
+            announcements.describe_to(self, peer)
+        self.oids.reserve(self)
+        waiting, self.waiting = self.waiting, {}
+        for peer, packet, request_id in waiting.values():
+            try:
+                self._accept_client(peer, packet, request_id)
+            except Refused as refusal:
+                self.refuse(peer, request_id, refusal.error, str(refusal))
+        requests, self.creation.requests = self.creation.requests, []
+        for peer, request_id in requests:
+            self.answer(peer, request_id, SetClusterState.Answer('the cluster is running'))
+
+    def stop_serving(self):
+        """Close clients, who come back by themselves; what is in finish is settled later."""
+        self.transactions = self.oids = self.outcomes = self.verification = None
+        for peer in list(self.members.clients.values()):
+            self.members.leave(peer)
+            self.close(peer)
+            announcements.changed(self, peer.id)
+
+    def tell(self, transaction):
+        commits.tell(self, transaction)
+        if self.phase == STOPPING:
+            self.stopping.progress(self)
+
+    # -- what is said of it ---------------------------------------------------------------------
+    def change_phase(self, phase, reason=''):
+        """Admins are told at once, and clients that wait; storages by what it means for them."""
+        if (phase, reason) != (self.phase, self.reason):
+            if phase != self.phase:
+                self.since = self.now
+            self.phase, self.reason = phase, reason
+            self.log('%s%s', phase.name, ': ' + reason if reason else '')
+            told = ClusterStateChanged(phase, reason)
+            for peer in self.members.admins.values():
+                self.send(peer, told)
+            for peer, _, _ in self.waiting.values() if phase != RUNNING else ():
+                self.send(peer, told)
+
+    def wait_for(self, what):
+        """Recovery can't go on without that; it is said again from time to time."""
+        if what != self._what or self.phase != RECOVERING:
+            self._what, self._waits_since = what, self.now
+            self.change_phase(RECOVERING, '%s, since %s' % (what, utc(self.now)))
+            self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
+
+    def _remind(self):
+        if self.phase == RECOVERING:
+            self.log('still, for %.0f s now: %s', self.now - self._waits_since, self._what)
+            self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
+
+    handlers = handler_table(announcements, commits, orders, outcomes)

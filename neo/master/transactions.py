@@ -1,13 +1,16 @@
-"""Transactions in finish, and how far tids and ttids have got: plain state."""
+"""Transactions in finish, and how far tids and ttids have got."""
 from collections import deque
 
+from ..cluster.context import Context
 from ..cluster.ids import first_ttid, tid_after
+from ..protocol.limits import TTID_BITS
 
 
-class Finishing:
-    """A transaction that has its tid and waits for its storages to lock it."""
+class Finishing(Context):
+    """A transaction that has its tid and waits for its storages to lock it; the context of its
+    locks."""
 
-    __slots__ = 'ttid', 'tid', 'changes', 'client', 'request_id', 'storages', 'waiting_for'
+    __slots__ = 'ttid', 'tid', 'changes', 'client', 'request_id', 'storages', 'waiting', 'refusal'
 
     def __init__(self, ttid, tid, changes, client, request_id, storages):
         self.ttid = ttid
@@ -15,20 +18,42 @@ class Finishing:
         self.changes = changes          # [(tid, oids)]: what to tell other clients
         self.client = client            # Peer
         self.request_id = request_id
-        self.storages = storages        # ids of those that voted
-        self.waiting_for = set(storages)
+        self.storages = storages        # Peers of those that voted
+        self.waiting = set(storages)    # of them
+        self.refusal = None             # (Peer, Error) of one that has not voted so
+
+    def answered(self, node, peer, answer):
+        self.waiting.discard(peer)
+        transactions = node.transactions
+        if not self.waiting and transactions is not None:
+            for transaction in transactions.ended(self):
+                if node.transactions is transactions:
+                    node.tell(transaction)
+
+    def refused(self, node, peer, error):
+        """The client has claimed what is not so: that is no fault of the storage."""
+        self.refusal = peer, error
+        self.storages.remove(peer)
+        self.answered(node, peer, None)
+
+    def lost(self, node, peer):
+        # If it is needed, all that was in finish has come to an end already.
+        self.answered(node, peer, None)
 
 
 class Transactions:
     """Of one term.  No tid is told before every lower one is locked everywhere."""
 
-    def __init__(self, term, last_tid):
+    def __init__(self, term, last_told, last_given):
         self.first_ttid = self.next_ttid = first_ttid(term)
-        self.last_given = last_tid      # highest tid chosen for a transaction
-        self.last_told = last_tid       # highest tid that anybody has heard of
+        self.last_given = last_given    # highest tid chosen for a transaction
+        self.last_told = last_told      # highest tid that anybody has heard of
         self.finishing = deque()        # Finishing, in tid order
         self.by_ttid = {}               # the same
         self.denied = set()             # ttids of which somebody was told that they never commit
+
+    def are_left(self, count):
+        return self.next_ttid + count <= self.first_ttid + (1 << TTID_BITS)
 
     def take_ttids(self, count):
         """The first of `count` consecutive ttids."""
@@ -41,7 +66,8 @@ class Transactions:
 
     def finish(self, ttid, oids, imposed, storages, client, request_id, clock, partitions):
         """Choose the tid of `ttid`; congruent, so that its row is known already.  `imposed` is
-        [(tid, oids)], increasing and above `last_given`, or empty."""
+        [(tid, oids)], increasing and above `last_given`, or empty.  Raises OverflowError when there
+        are no more tids."""
         if imposed:
             changes = list(imposed)
             tid = imposed[-1][0]
@@ -55,13 +81,15 @@ class Transactions:
         self.by_ttid[ttid] = transaction
         return transaction
 
-    def locked(self, ttid, storage):
-        """`storage` has locked `ttid`: return what may be told now, in tid order."""
-        self.by_ttid[ttid].waiting_for.discard(storage)
+    def ended(self, transaction):
+        """All its storages have said what they can: return what may be told now, in tid order; one
+        that has a `refusal` is not committed."""
         told = []
-        while self.finishing and not self.finishing[0].waiting_for:
-            transaction = self.finishing.popleft()
-            del self.by_ttid[transaction.ttid]
-            told.append(transaction)
-            self.last_told = transaction.tid
+        if self.by_ttid.get(transaction.ttid) is transaction:
+            while self.finishing and not self.finishing[0].waiting:
+                transaction = self.finishing.popleft()
+                del self.by_ttid[transaction.ttid]
+                told.append(transaction)
+                if transaction.refusal is None:
+                    self.last_told = transaction.tid
         return told

@@ -108,6 +108,11 @@ WATCH_INTERVAL = 1.0
 PING_INTERVAL = 2.0
 SILENCE_TOLD = 5.0
 PEER_TIMEOUT = 20.0
+# A master that has to recover again asks for another term after so long, doubled each time, until
+# the cluster has run for the longest pause: there are 2^20 terms.
+STAND_DELAY = 0.1
+STAND_DELAY_MAX = 5.0
+REMIND_INTERVAL = 10.0          # who waits says so again after so long
 LAZY_COMMIT = 1.0               # changes that nobody waits for reach the disk within this
 LOCK_PATIENCE = 30.0            # a client that blocks others and stays silent is dropped
 WAIT_TIMEOUT = 30.0             # how long a client waits for a cluster, unless told otherwise

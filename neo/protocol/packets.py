@@ -155,6 +155,14 @@ class FindTransactions:
         found: List(Ttid)
 
 
+@request(code=16, route='master -> storage')
+class Drain:
+    """The cluster is about to stop: begin no transaction any more.  Answered when all that was
+    voted here has been locked or forgotten."""
+    class Answer:
+        pass
+
+
 # -- transactions (docs/architecture.md, "Life of a transaction") ------------------------------
 @request(code=20, route='client -> master')
 class TakeTtids:

@@ -78,7 +78,8 @@ Oid = _integer('Oid', MAX_ID)
 Tid = _integer('Tid', MAX_ID)
 Ttid = _integer('Ttid', MAX_ID)
 Count = _integer('Count', MAX_ID)
-Term = _integer('Term', (1 << 20) - 1)
+MAX_TERM = (1 << 20) - 1        # the upper bits of a ttid
+Term = _integer('Term', MAX_TERM)
 Session = _integer('Session', MAX_ID)
 Bool = Type('Bool', '(type({0}) is bool)')
 Time = Type('Time', '(type({0}) is float)')
@@ -207,7 +208,8 @@ Table = Struct('Table', term=Term, ptid=Count, replicas=_integer('Replicas', lim
                rows=List(List(Cell, limits.MAX_CELLS), limits.MAX_PARTITIONS))
 Rows = List(Count, limits.MAX_PARTITIONS)       # of a partition table
 Member = Struct('Member', """Which node has an id: it is known by its identity before it knows its
-id itself.""", id=NodeId, identity=Uuid)
+id itself.  By its last name and address, people know it while it is away.""",
+                id=NodeId, identity=Uuid, name=Text, address=Optional(Address))
 NodeInfo = Struct('NodeInfo', """`condition` says in words what is wrong with the node, if anything
 is.""", id=NodeId, kind=NodeKindType, address=Optional(Address),
                   state=NodeStateType, name=Label, condition=Text)

@@ -178,7 +178,7 @@ class Run:
             elif node.transactions is None:
                 there = node.reason,
             else:
-                there = node.transactions.finishing, node.questions
+                there = node.transactions.finishing, node.outcomes
             if any(there):
                 left.append('%s has %s' % (name, ', '.join(map(repr, filter(None, there)))))
         return left

@@ -50,6 +50,7 @@ class Storage(Node):
         # Reads that wait for a transaction: ttid -> [(Peer, packet, request id)].
         self.parked = {}
         self._commit_set = self._locks_set = False      # timers
+        self.draining = 0               # request id of Drain: no transactions begin
 
     # -- the connection to the master -------------------------------------------------------
     def starting(self):
@@ -64,8 +65,10 @@ class Storage(Node):
         peer.kind = NodeKind.MASTER
         state = self.state
         self.ask(peer, Identify(
-            NodeKind.STORAGE, state.id, self.identity, self.cluster, state.cluster_id,
-            state.history, state.term, self.name, self.address, float(self.now)))
+            NodeKind.STORAGE, state.id, self.identity, self.cluster,
+            state.cluster_id if state.is_member else None,
+            state.history if state.is_member else None,
+            state.term, self.name, self.address, float(self.now)))
 
     def connect_failed(self, address, reason):
         self.seek.failed(self, reason)
@@ -107,10 +110,16 @@ class Storage(Node):
         self.last_announced = 0
         self.parked = {}
         self.locking.stop()
+        self.draining = 0
         self.transactions.reset()
         self.tidy()
         if self.engine.changed:
             self.lazily()
+
+    def ready(self):
+        if self.draining:
+            serve_master.end_draining(self)
+        return super().ready()
 
     def stop(self):
         """A clean end of this process: commit what nobody has waited for."""

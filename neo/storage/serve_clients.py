@@ -160,6 +160,8 @@ def check_store(node, peer, packet):
     if txn is None:
         if term_of(ttid) != node.term:
             raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x is of another term' % ttid)
+        if node.draining:
+            raise Refused(ErrorCode.NOT_READY, 'the cluster is stopping')
     elif txn.state is State.VOTED:
         raise Refused(ErrorCode.REFUSED, 'transaction %#x was voted' % ttid)
     return txn

@@ -4,9 +4,9 @@ from ..cluster.node import Refused, handles
 from ..cluster.partition_table import PartitionTable
 from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
-from ..protocol.packets import (ClusterStateChanged, Error, FindTransactions, Identify, Lock,
-                                NodesChanged, RequestTerm, ReserveOids, Settle, TableChanged,
-                                TableInForce, Unlock, WhatBecameOf, WriteTable)
+from ..protocol.packets import (ClusterStateChanged, Drain, Error, FindTransactions, Identify,
+                                Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
+                                TableChanged, TableInForce, Unlock, WhatBecameOf, WriteTable)
 from ..protocol.types import (MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState, RowTid,
                               TableKey)
 from . import serve_clients
@@ -22,7 +22,7 @@ RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
 @handles(Identify.Answer, sender=MASTER)
 def joined(node, peer, answer, context):
     state = node.state
-    if None not in (state.cluster_id, answer.cluster_id) and state.cluster_id != answer.cluster_id:
+    if state.is_member and answer.cluster_id not in (None, state.cluster_id):
         node.give_up('the database belongs to another cluster %s than that of the master'
                      % node.cluster)
         return
@@ -76,7 +76,7 @@ def write_table(node, peer, packet, request_id):
     if table.term != node.term:
         raise Refused(ErrorCode.REFUSED, 'a table of term %d, while %d is promised'
                       % (table.term, node.term))
-    if state.table is not None:
+    if state.is_member:
         if (state.cluster_id, state.history) != (packet.cluster_id, packet.history):
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'the database belongs to another cluster')
         if state.partitions != packet.partitions:
@@ -84,7 +84,8 @@ def write_table(node, peer, packet, request_id):
                           % (state.partitions, packet.partitions))
         if tuple(state.table_key) > tuple(key):
             raise Refused(ErrorCode.REFUSED, 'a later table is known')
-    if dict(packet.members).get(node.id, state.identity) != state.identity:
+    if any(member.id == node.id and member.identity != state.identity
+           for member in packet.members):
         raise Refused(ErrorCode.REFUSED, '%s is the id of another storage' % node.id)
     if len(table.rows) != packet.partitions or not packet.partitions:
         raise Refused(ErrorCode.REFUSED, 'a table of %d rows for %d partitions'
@@ -180,6 +181,18 @@ def cluster_state_changed(node, peer, packet, request_id):
             serve_clients.admit_waiting(node)
     else:
         node.stop_serving(packet.reason or 'the cluster does not run')
+
+
+@handles(Drain, sender=MASTER, phase=RUNNING)
+def drain(node, peer, packet, request_id):
+    node.draining = request_id
+
+
+def end_draining(node):
+    """Answer, if all that was voted has come to an end."""
+    if not any(txn.state is State.VOTED for txn in node.transactions.by_ttid.values()):
+        request_id, node.draining = node.draining, 0
+        node.answer(node.master, request_id, Drain.Answer())
 
 
 @handles(NodesChanged, sender=MASTER)

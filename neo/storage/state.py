@@ -58,6 +58,11 @@ class State:
             setattr(self, name, value)
 
     @property
+    def is_member(self):
+        """Does it belong to a cluster?  One of which no table was ever in force was not created."""
+        return self.in_force is not None
+
+    @property
     def table_key(self):
         """Key of the newest table, None before the first."""
         return self.table and TableKey(self.table.term, self.table.ptid)

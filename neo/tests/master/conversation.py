@@ -5,7 +5,7 @@ from neo.cluster import events
 from neo.master.node import Master
 from neo.protocol.codec import HEADER_SIZE, decode, encode
 from neo.protocol.packets import (Identify, RequestTerm, Settle, WriteTable)
-from neo.protocol.types import NodeKind
+from neo.protocol.types import Cell, CellState, Member, NodeKind, Table
 
 CLUSTER = 'test'
 
@@ -43,6 +43,13 @@ class Party:
                 return packet, request_id
         raise AssertionError('no %s in %s' % (kind.__name__, self.heard))
 
+    def last(self, kind):
+        """The last one of this kind, with its request id; those before are of the past."""
+        found = self.take(kind)
+        while self.hears(kind):
+            found = self.take(kind)
+        return found
+
     def hears(self, kind):
         return any(type(packet) is kind for packet, _ in self.heard)
 
@@ -60,6 +67,8 @@ class Conversation:
         self.now = 1e9
         self.parties = {}
         self.exit = None
+        self.logged = []
+        self.timers = {}            # name -> when it comes
         self.node.start(self.now)
         self._effects()
 
@@ -83,41 +92,78 @@ class Conversation:
                 self.parties[effect.connection].open = False
             elif kind is events.Exit:
                 self.exit = effect.status
+            elif kind is events.Log:
+                self.logged.append(effect.message)
+            elif kind is events.SetTimer:
+                self.timers[effect.name] = effect.at
 
     def arrive(self, kind, identity=None, id=None, cluster=CLUSTER, cluster_id=None, history=None,
-               term=0, address=None, clock=None):
+               term=0, address=None, clock=None, name=''):
         """Somebody connects and says who he is."""
         party = Party(self, len(self.parties) + 1, kind,
                       identity or bytes([len(self.parties) + 1]) * 16)
         self.parties[party.connection] = party
         self.step(events.Accepted(party.connection))
-        party.say(Identify(kind, id, party.identity, cluster, cluster_id, history, term, '',
+        party.say(Identify(kind, id, party.identity, cluster, cluster_id, history, term, name,
                            address, clock or self.now))
         if party.hears(Identify.Answer):
             party.welcome, _ = party.take(Identify.Answer)
             party.id = party.welcome.your_id
         return party
 
-    def storage(self, **claims):
-        return self.arrive(NodeKind.STORAGE, address=('127.0.0.1', 20000), **claims)
+    def wait(self, seconds):
+        """Let time pass; timers that come are told in order."""
+        until = self.now + seconds
+        while self.timers and min(self.timers.values()) <= until:
+            name = min(self.timers, key=self.timers.get)
+            self.now = max(self.now, self.timers.pop(name))
+            self.step(events.TimerFired(name))
+        self.now = until
 
-    def client(self):
-        return self.arrive(NodeKind.CLIENT)
+    def storage(self, **claims):
+        claims.setdefault('address', ('127.0.0.1', 20000))
+        return self.arrive(NodeKind.STORAGE, **claims)
+
+    def known(self, number, storages=('S1', 'S2'), **state):
+        """A storage of a cluster of these storages, which was in force."""
+        storage = self.storage(
+            identity=bytes([number]) * 16, id='S%d' % number, cluster_id=b'c' * 16,
+            history=b'h' * 16, term=3, name='storage_%02d' % number,
+            address=('10.0.0.%d' % number, 1234))
+        members = tuple(Member(s, bytes([int(s[1:])]) * 16, 'storage_%02d' % int(s[1:]),
+                               ('10.0.0.%d' % int(s[1:]), 1234)) for s in storages)
+        state.setdefault('table', table(*storages))
+        grant(storage, in_force=(3, 5), members=members, **state)
+        return storage
+
+    def client(self, **claims):
+        return self.arrive(NodeKind.CLIENT, **claims)
 
     def admin(self):
         return self.arrive(NodeKind.ADMIN)
 
 
-def grant(storage, table=None, in_force=None, members=(), last_tid=0, mark=0, unfinished=()):
+UP = int(CellState.UP_TO_DATE)
+
+
+def table(*storages, term=3, ptid=5, replicas=0, partitions=2):
+    """All rows on all of these storages."""
+    return Table(term, ptid, replicas, tuple(tuple(Cell(s, UP) for s in storages)
+                                             for _ in range(partitions)))
+
+
+def grant(storage, table=None, in_force=None, members=(), last_tid=0, mark=0, unfinished=(),
+          told=()):
     """A storage obeys the term it is asked for."""
-    term = next(p.term for p, _ in storage.heard if type(p) is RequestTerm)
-    storage.reply(RequestTerm, True, term, table, in_force, members, last_tid, mark, unfinished, (),
-                  storage.conversation.now)
+    packet, request_id = storage.last(RequestTerm)
+    storage.say(RequestTerm.Answer(
+        True, packet.term, table, in_force, members, last_tid, mark, unfinished, told,
+        storage.conversation.now), request_id)
 
 
 def write(storage):
-    packet = next(p for p, _ in storage.heard if type(p) is WriteTable)
-    storage.reply(WriteTable, packet.table[:2])
+    packet, request_id = storage.last(WriteTable)
+    storage.say(WriteTable.Answer(packet.table[:2]), request_id)
     return packet
 
 

@@ -1,0 +1,74 @@
+"""What is told to whom: storages hear of clients, clients of storages, admins of all."""
+from ..cluster.ids import LETTERS, node_order
+from ..cluster.node import handles
+from ..protocol.packets import ClusterStateChanged, ConditionChanged, NodesChanged
+from ..protocol.types import ClusterState, NodeInfo, NodeKind, NodeState
+
+SERVING = ClusterState.RUNNING, ClusterState.STOPPING
+KINDS = {letter: kind for kind, letter in LETTERS.items()}
+
+
+def node_info(master, id):
+    kind = KINDS[id[0]]
+    if kind == NodeKind.MASTER:
+        return NodeInfo(id, kind, master.address, NodeState.RUNNING, master.name, '')
+    peer = master.members.joined.get(id)
+    if peer is None:
+        known = master.members.known.get(id)
+        name, address = (known.name, known.address) if known is not None else ('', None)
+        return NodeInfo(id, kind, address, NodeState.DOWN, name, '')
+    data = peer.data
+    pending = kind == NodeKind.STORAGE and id not in master.tables.storages()
+    return NodeInfo(id, kind, data.address, NodeState.PENDING if pending else NodeState.RUNNING,
+                    data.name, data.condition)
+
+
+def changed(master, id):
+    """This node has come, gone or changed.  Who is gone for good is removed; a storage of the table
+    is down."""
+    if id in master.members.joined or id in master.tables.storages():
+        packet = NodesChanged((node_info(master, id),), ())
+    else:
+        packet = NodesChanged((), (id,))
+    for peer in hearing(master, id):
+        if peer.id != id:
+            master.send(peer, packet)
+
+
+def hearing(master, id):
+    members = master.members
+    yield from members.admins.values()
+    if master.phase in SERVING:
+        if id[0] == LETTERS[NodeKind.CLIENT]:
+            yield from members.storages.values()
+        elif id[0] == LETTERS[NodeKind.STORAGE]:
+            yield from members.clients.values()
+
+
+def describe_to(master, peer):
+    """Everything that is told of changes later: to who joins, or when the cluster starts."""
+    members, tables = master.members, master.tables
+    if peer.kind == NodeKind.STORAGE:
+        ids = members.clients
+    elif peer.kind == NodeKind.CLIENT:
+        ids = storages(master)
+    else:
+        ids = [*members.admins, *members.clients, members.id, *storages(master)]
+    master.send(peer, NodesChanged(tuple([node_info(master, id) for id in ids]), ()))
+    if tables.in_force is not None and master.phase in SERVING:
+        master.send(peer, tables.changed())
+    if peer.kind != NodeKind.CLIENT:
+        master.send(peer, ClusterStateChanged(master.phase, master.reason))
+
+
+def storages(master):
+    """Those there are, and those of the table, in order."""
+    return sorted({*master.members.storages, *master.tables.storages()}, key=node_order)
+
+
+@handles(ConditionChanged, sender=NodeKind.STORAGE)
+def condition_changed(master, peer, packet, request_id):
+    peer.data.condition = packet.condition
+    packet = NodesChanged((node_info(master, peer.id),), ())
+    for admin in master.members.admins.values():
+        master.send(admin, packet)

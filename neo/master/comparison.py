@@ -1,0 +1,96 @@
+"""What storages say they have, compared when a cluster recovers: plain functions of a table and of
+{storage: RequestTerm.Answer} (docs/decisions/settling.md).
+
+A row is complete in a readable cell if that holds the last transaction of which any storage with a
+readable cell knows that it was told.  A cell that is behind lacks what clients have seen: its disk
+was put back to an older copy, or has lied about what was written.
+"""
+from collections import namedtuple
+
+Missing = namedtuple('Missing', 'row tid knows holders')
+Missing.__doc__ = """No readable cell of `row` has transaction `tid`, of which the storages `knows`
+know that it was told; `holders` are [(storage, last tid it knows of there)]."""
+
+
+def locked_by(state):
+    """{ttid: Unfinished} of what is locked there."""
+    return {it.ttid: it for it in state.unfinished if it.tid is not None}
+
+
+def compare(table, states):
+    """`(behind, missing)`: the readable cells, (row, storage), that are to be out of date before
+    anything is settled or served, and the Missing.  Storages without `states` are not looked at."""
+    told = {id: {it.row: it.tid for it in states[id].told} for id in table.voters()
+            if id in states}
+    locked = {id: {(row, it.tid) for it in locked_by(states[id]).values() for row in it.rows}
+              for id in told}
+    behind, missing = [], []
+    for row, expected in sorted(last_told(told).items()):
+        present = [id for id in table.readable[row] if id in told]
+        late = [id for id in present
+                if told[id].get(row, 0) < expected and (row, expected) not in locked[id]]
+        if late and len(late) == len(present):
+            missing.append(Missing(
+                row, expected, [id for id, rows in told.items() if rows.get(row) == expected],
+                [(id, told[id].get(row, 0)) for id in late]))
+        behind += [(row, id) for id in late]
+    return behind, missing
+
+
+def last_told(told):
+    """{row: the highest tid that is known to have been told in it}."""
+    last = {}
+    for rows in told.values():
+        for row, tid in rows.items():
+            if tid > last.get(row, 0):
+                last[row] = tid
+    return last
+
+
+class Locked:
+    """A transaction that is locked somewhere, and what becomes of it."""
+
+    def __init__(self, it, table, has):
+        self.it = it
+        self.cells = {id for row in it.rows for id in table.readable[row] if id in has}
+        self.having = {id for id in self.cells if it.ttid in has[id]}
+
+    @property
+    def uncertain(self):
+        """Storages that may have it unlocked: then it was told."""
+        return self.cells - self.having
+
+    def is_kept(self, found, table):
+        """`found`: the storages that have it unlocked.  `table` is the one in force, without the
+        cells that are behind."""
+        readable = {id for row in self.it.rows for id in table.readable[row]}
+        return bool(found) or self.having >= self.cells & readable
+
+    def lacking(self, found, table):
+        """Readable cells in which it should be, once it is kept, and is not."""
+        return [(row, id) for row in self.it.rows for id in table.readable[row]
+                if id in self.cells and id not in self.having and id not in found]
+
+
+def all_locked(table, states):
+    """What is locked on any storage, by ttid."""
+    has = {id: {it.ttid for it in state.unfinished} for id, state in states.items()}
+    found = {}
+    for state in states.values():
+        found.update(locked_by(state))
+    return [Locked(found[ttid], table, has) for ttid in sorted(found)]
+
+
+def contradictions(states):
+    """[(ttid, {storage: Unfinished})] of those that are said to have several tids."""
+    said = {}
+    for id, state in states.items():
+        for ttid, it in locked_by(state).items():
+            said.setdefault(ttid, {})[id] = it
+    return [(ttid, by) for ttid, by in sorted(said.items()) if len(set(by.values())) > 1]
+
+
+def is_sound(state, partitions):
+    """Are all rows that a storage speaks of rows of the table?"""
+    return all(it.row < partitions for it in state.told) and all(
+        row < partitions for it in state.unfinished for row in it.rows)

@@ -1,0 +1,103 @@
+"""How a new cluster comes to be (docs/decisions/creation.md)."""
+from ..cluster.node import Refused
+from ..cluster.partition_table import new_table
+from ..protocol.types import ClusterState, ErrorCode
+from . import verification
+
+
+class Creation:
+    """`partitions` and `replicas` of a new cluster; it is created by itself once `autostart`
+    storages are there (None: an operator has to say so)."""
+
+    def __init__(self, partitions, replicas, autostart):
+        self.partitions, self.replicas, self.autostart = partitions, replicas, autostart
+        self.requests = []              # (peer, request id) of operators who wait for it to run
+        self.under_way = False          # the first table has been sent, and is not in force
+
+    # -- the operator -------------------------------------------------------------------------
+    def order(self, node, peer, request_id):
+        """Raises Refused, or answers when the cluster runs."""
+        if node.tables.newest is None:
+            reason = self._lacks(node)
+            if reason:
+                raise Refused(ErrorCode.NOT_READY, reason)
+        elif node.phase == ClusterState.RECOVERING and not node.tables.pending:
+            raise Refused(ErrorCode.NOT_READY, waits_text(node))
+        self.requests.append((peer, request_id))
+        node.recovery.consider(node)
+
+    def refuse(self, node, reason):
+        """What the operators have ordered can't be done now."""
+        requests, self.requests = self.requests, []
+        for peer, request_id in requests:
+            node.refuse(peer, request_id, ErrorCode.NOT_READY, reason)
+
+    # -- rules ----------------------------------------------------------------------------------
+    def consider(self, node):
+        """There is no table at all: nothing says that this is not a new cluster."""
+        count = len(node.members.storages)
+        silent = [peer for peer in node.members.storages.values() if peer.data.grant is None]
+        lacks = self._lacks(node)
+        # A cluster of which somebody has been here is not given up for a new one by itself.
+        enough = self.requests or node.cluster.id is None and (
+            self.autostart and count >= self.autostart)
+        if lacks or not enough:
+            node.wait_for(lacks or 'a new cluster, with %d storage%s: waiting for %s' % (
+                count, 's' * (count != 1), '%d of them' % self.autostart
+                if self.autostart and node.cluster.id is None else '`neoctl start`'))
+            if lacks:
+                self.refuse(node, lacks)
+        elif silent:
+            node.wait_for('waiting for an answer of ' + ', '.join(
+                node.members.describe(peer.id) for peer in silent))
+        else:
+            self._create(node)
+
+    def _lacks(self, node):
+        """Why a new cluster can't be created whatever the operator wants, or an empty string."""
+        storages = node.members.storages.values()
+        count = len(storages)
+        if not count:
+            return 'no storage is there'
+        knowing = [peer for peer in storages if peer.data.cluster_id is not None]
+        if knowing:
+            return 'waiting for the table of %s, which knows a cluster' % ', '.join(
+                node.members.describe(peer.id) for peer in knowing)
+        if count <= self.replicas:
+            return 'a new cluster with %d replica%s needs at least %d storages, and %d %s there' % (
+                self.replicas, 's' * (self.replicas != 1), self.replicas + 1, count,
+                'is' if count == 1 else 'are')
+        return ''
+
+    def _create(self, node):
+        """Of all the storages that are there."""
+        self.under_way = True
+        node.cluster.create(node.rnd)
+        node.members.forget()
+        for peer in node.members.storages.values():
+            node.members.enlist(peer)
+        node.log('a new cluster is created, with %s', ', '.join(node.members.known))
+        states = node.granted()
+
+        def created(node):
+            self.under_way = False
+            verification.begin(node, [], states)
+        node.tables.write(node, new_table(
+            node.term, self.partitions, self.replicas, list(node.members.known)), created)
+
+    def undo(self, node):
+        """The first table is not in force: what has been written of it counts for nobody."""
+        if self.under_way:
+            self.forget(node)
+
+    def forget(self, node):
+        """There is no cluster after all, or another one."""
+        self.under_way = False
+        node.tables.forget()
+        node.members.forget()
+        node.cluster.forget()
+
+
+def waits_text(node):
+    return ('the cluster starts by itself when all it needs is there: %s. To force it is not'
+            ' available in this version.' % node.reason)

@@ -1,0 +1,161 @@
+"""Who is there, and who has been: ids, sessions, and what is known of each node."""
+from ..cluster.addresses import readable
+from ..cluster.ids import LETTERS, node_id, number_of
+from ..cluster.node import Refused
+from ..protocol.types import ErrorCode, Member, NodeKind
+
+STORAGE, ADMIN, CLIENT = NodeKind.STORAGE, NodeKind.ADMIN, NodeKind.CLIENT
+
+
+class Joined:
+    """What the master keeps of a node that has joined; the `data` of its Peer."""
+
+    __slots__ = ('identity', 'address', 'name', 'session', 'cluster_id', 'clock_offset', 'term',
+                 'grant', 'held', 'settled', 'condition')
+
+    def __init__(self, packet, address, session, now):
+        self.identity = packet.identity
+        self.address = address
+        self.name = packet.name
+        self.session = session
+        self.cluster_id = packet.cluster_id     # it knows a cluster; None: it is new
+        self.clock_offset = packet.clock - now  # seconds that its clock is ahead of ours
+        self.term = packet.term                 # the highest it has promised, as far as known
+        self.grant = None                       # its RequestTerm.Answer, granted in this term
+        self.held = None                        # TableKey of the newest it has written in this term
+        self.settled = False                    # it was told in this term what to end
+        self.condition = ''                     # what is wrong with it, in words
+
+    def end_term(self):
+        self.grant = self.held = None
+        self.settled = False
+
+    def holds(self, table):
+        return self.held is not None and self.held >= table.key
+
+
+class Members:
+    """All nodes that have joined, each kind in the order of their coming, and the storages that
+    ever had an id: with their last names and addresses they are written with each table."""
+
+    def __init__(self):
+        self.id = node_id(NodeKind.MASTER, 1)   # of this master, who has come first
+        self.joined = {}        # id -> Peer
+        self.storages, self.admins, self.clients = {}, {}, {}       # the same, by kind
+        self.of_kind = {STORAGE: self.storages, ADMIN: self.admins, CLIENT: self.clients}
+        self.known = {}         # id -> Member, of all storages
+        self._owned = {STORAGE: {}, ADMIN: {}}      # identity -> id: what was given stays
+        self._numbers = dict.fromkeys(LETTERS, 0)       # the highest given
+        self._sessions = 0
+
+    # -- joining ----------------------------------------------------------------------------
+    def check_storage(self, packet):
+        """Raises Refused if this is none that may join, whichever cluster it is of."""
+        for peer in self.storages.values():
+            if peer.data.identity == packet.identity:
+                raise Refused(ErrorCode.NOT_READY, '%s is connected already' % peer.id)
+        if packet.id is not None and number_of(packet.id, STORAGE) is None:
+            raise Refused(ErrorCode.REFUSED, '%s is no id of a storage' % packet.id)
+        if packet.cluster_id is not None and packet.id is not None:
+            self._check_claim(packet.id, packet.identity)
+
+    def _is_of_another(self, id, identity):
+        return id in self.known and self.known[id].identity != identity
+
+    def _check_claim(self, id, identity):
+        if self._is_of_another(id, identity):
+            raise Refused(ErrorCode.REFUSED, '%s is the id of another storage' % id)
+        own = self._known_id(identity)
+        if own not in (None, id):
+            raise Refused(ErrorCode.REFUSED, 'this storage is %s, not %s' % (own, id))
+        other = self.storages.get(id)
+        if other is not None and other.data.cluster_id is not None:
+            raise Refused(ErrorCode.REFUSED, 'another storage is %s already' % id)
+
+    def _known_id(self, identity):
+        id = self._owned[STORAGE].get(identity)
+        return id if id in self.known else None
+
+    def join(self, peer, packet, now):
+        """Give it an id, and if it is a storage a session."""
+        kind = NodeKind(packet.kind)
+        if kind == STORAGE:
+            self._sessions += 1
+        id = self._id_for(kind, packet)
+        peer.data = Joined(packet, packet.address or peer.address, self._sessions, now)
+        self.joined[id] = self.of_kind[kind][id] = peer
+        if id in self.known:
+            self._remember(id, peer.data)
+        return id
+
+    def _id_for(self, kind, packet):
+        if kind == CLIENT:
+            # Late packets of a client that has gone are not to be taken for somebody else's.
+            return self._next_id(kind)
+        id = self._owned[kind].get(packet.identity)
+        if kind == STORAGE and packet.cluster_id is not None and packet.id is not None:
+            id = packet.id
+        if id is None or id in self.joined or self._is_of_another(id, packet.identity):
+            id = self._next_id(kind)
+        self._owned[kind][packet.identity] = id
+        return id
+
+    def _next_id(self, kind):
+        used = [self._numbers[kind]]
+        if kind == STORAGE:
+            used += [number_of(id, kind) for id in (*self.known, *self.storages)]
+        self._numbers[kind] = 1 + max(used)
+        return node_id(kind, self._numbers[kind])
+
+    def namesake(self, packet):
+        """The Peer that was given, for the time being, the id that this storage has for life."""
+        return self.storages.get(packet.id) if packet.cluster_id is not None else None
+
+    def leave(self, peer):
+        """Was it there?"""
+        if not peer.identified or self.joined.get(peer.id) is not peer:
+            return False
+        del self.joined[peer.id], self.of_kind[peer.kind][peer.id]
+        return True
+
+    # -- what stays ---------------------------------------------------------------------------
+    def adopt(self, members):
+        """A table has come with these: they know better than what was given meanwhile."""
+        for member in members:
+            self.known[member.id] = member
+            self._owned[STORAGE][member.identity] = member.id
+        for peer in self.storages.values():
+            if self.is_named_rightly(peer) and peer.id in self.known:
+                self._remember(peer.id, peer.data)
+
+    def is_named_rightly(self, peer):
+        identity = peer.data.identity
+        return not self._is_of_another(peer.id, identity) and (
+            self._known_id(identity) in (None, peer.id))
+
+    def enlist(self, peer):
+        """This storage has its id for good.  Was that new?"""
+        if peer.id in self.known:
+            return False
+        self._remember(peer.id, peer.data)
+        return True
+
+    def _remember(self, id, data):
+        self.known[id] = Member(id, data.identity, data.name, data.address)
+
+    def forget(self):
+        """Those who are not there were of another cluster."""
+        self.known = {}
+        self._owned[STORAGE] = {peer.data.identity: id for id, peer in self.storages.items()}
+
+    def written(self):
+        """What is kept with the table, in order."""
+        return tuple(self.known[id] for id in sorted(self.known, key=lambda id: int(id[1:])))
+
+    def describe(self, id):
+        """A node for people: its id, and what the operator knows it by."""
+        peer = self.joined.get(id)
+        node = peer.data if peer is not None else self.known.get(id)
+        words = [] if node is None else [node.name] * bool(node.name) + [
+            readable(address) for address in [node.address] if address is not None]
+        return '%s (%s)' % (id, ', '.join(words)) if words else id

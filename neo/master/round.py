@@ -1,0 +1,23 @@
+"""One question to several storages, by which something of the present term goes on."""
+from ..cluster.context import Gathering
+
+
+class Round(Gathering):
+    """Calls `then(node, answers)` once each of `questions`, {peer: packet}, has answered or was
+    lost, with the answers of those that did; not if another term has begun meanwhile.  A storage
+    that can't do what it must is no use, and is dropped: it comes back through recovery."""
+
+    __slots__ = ()
+
+    def __init__(self, node, questions, then):
+        ballot = node.recovery.ballot
+
+        def done(node, answers):
+            if node.recovery.ballot is ballot:
+                then(node, {peer: answer for peer, answer in answers.items()
+                            if answer is not None})
+        super().__init__(node, questions, done)
+
+    def refused(self, node, peer, error):
+        node.drop(peer, 'it failed: %s' % error.message)
+        self.lost(node, peer)

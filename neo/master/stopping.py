@@ -1,0 +1,95 @@
+"""An operator stops the cluster (docs/decisions/stop.md).
+
+    ending     nothing new begins; what was voted is finished or aborted, in bounded time
+    storages   all are told to leave; clients are closed
+    admins     who has asked is told that the cluster has stopped, and they leave
+"""
+from enum import IntEnum
+
+from ..cluster.node import Refused
+from ..protocol.limits import SHUTDOWN_GRACE, STOP_GRACE
+from ..protocol.packets import ClusterStateChanged, Drain, SetClusterState
+from ..protocol.types import ClusterState, ErrorCode
+from .round import Round
+
+STOPPING = ClusterState.STOPPING
+STOP = 'stop'                   # timer
+
+
+class Stage(IntEnum):
+    NONE, ENDING, STORAGES, ADMINS = range(4)
+
+
+class Stopping:
+
+    def __init__(self):
+        self.stage = Stage.NONE
+        self.requests = []              # (peer, request id) of operators
+        self._drained = False           # nothing is voted anywhere that is not in finish
+
+    def order(self, node, peer, request_id):
+        """Raises Refused, or answers when the cluster has stopped."""
+        if self.stage >= Stage.ADMINS:
+            raise Refused(ErrorCode.REFUSED, 'the cluster has stopped already')
+        self.requests.append((peer, request_id))
+        if self.stage == Stage.NONE:
+            self._begin(node)
+
+    def _begin(self, node):
+        self.stage = Stage.ENDING
+        node.change_phase(STOPPING, 'commits in progress end, in %g s at most' % STOP_GRACE)
+        node.set_timer(STOP, node.now + STOP_GRACE)
+        if node.transactions is None or not node.members.clients:
+            self._drained = True
+        else:
+            def drained(node, answers):
+                self._drained = True
+                self.progress(node)
+            Round(node, {node.members.storages[id]: Drain() for id in node.tables.voters()},
+                  drained)
+        self.progress(node)
+
+    def progress(self, node):
+        """Called whenever something has ended, or somebody has left."""
+        if self.stage == Stage.ENDING:
+            if node.transactions is None or not node.transactions.finishing and (
+                    self._drained or not node.members.clients):
+                self.leave(node)
+        elif self.stage == Stage.STORAGES:
+            if not node.members.storages:
+                self._storages_gone(node)
+        elif self.stage == Stage.ADMINS:
+            if not node.members.admins:
+                node.exit(0, 'the cluster has stopped')
+
+    def leave(self, node):
+        """All that could end has ended, or can't any more."""
+        if self.stage == Stage.ENDING:
+            self.stage = Stage.STORAGES
+            node.stop_serving()
+            node.recovery.cancel(node)
+            node.change_phase(STOPPING, 'the storages leave, in %g s at most' % SHUTDOWN_GRACE)
+            for peer in node.members.storages.values():
+                node.send(peer, ClusterStateChanged(STOPPING, ''))
+            node.set_timer(STOP, node.now + SHUTDOWN_GRACE)
+            self.progress(node)
+
+    def _storages_gone(self, node):
+        self.stage = Stage.ADMINS
+        left = ', '.join(map(node.members.describe, node.members.storages))
+        for peer, request_id in self.requests:
+            node.answer(peer, request_id, SetClusterState.Answer(
+                'the cluster has stopped' + (', but for %s' % left if left else '')))
+        for peer in node.members.admins.values():
+            node.send(peer, ClusterStateChanged(STOPPING, ''))
+        node.set_timer(STOP, node.now + SHUTDOWN_GRACE)
+        self.progress(node)
+
+    def timer(self, node):
+        """Patience is over."""
+        if self.stage == Stage.ENDING:
+            self.leave(node)
+        elif self.stage == Stage.STORAGES:
+            self._storages_gone(node)
+        elif self.stage == Stage.ADMINS:
+            node.exit(0, 'the cluster has stopped')
