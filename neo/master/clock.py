@@ -16,9 +16,10 @@ class Clock:
     def time(self, now):
         return now + self.offset
 
-    def is_possible(self, tid, now):
-        """Is `tid` not far ahead of every clock?"""
-        return time_of(tid) <= now + max(self._ahead, 0.0) + CLOCK_TOLERANCE
+    def is_possible(self, tid, last_tid, now):
+        """Is `tid` not far ahead of every clock?  A last tid that is ahead has moved them all."""
+        latest = max(now, now + self._ahead, time_of(last_tid) if last_tid else now)
+        return time_of(tid) <= latest + CLOCK_TOLERANCE
 
     def compare(self, node, offsets, last_tid):
         """`offsets`: how many seconds the clock of each storage is ahead of this one."""

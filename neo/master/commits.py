@@ -80,13 +80,13 @@ def check_imposed(master, packet):
         return
     if packet.oids:
         raise Refused(ErrorCode.REFUSED, 'an import with oids of no tid')
-    last = master.transactions.last_given
+    last = last_given = master.transactions.last_given
     for imported in imposed:
         if imported.tid <= last:
             raise Refused(ErrorCode.REFUSED, 'tid %#018x is not above %#018x'
                           % (imported.tid, last))
         last = imported.tid
-    if last > MAX_TID or not master.clock.is_possible(last, master.now):
+    if last > MAX_TID or not master.clock.is_possible(last, last_given, master.now):
         raise Refused(ErrorCode.REFUSED, 'tid %#018x is far ahead of the clocks of the cluster'
                       % last)
 

@@ -185,7 +185,9 @@ class Work:
     def import_batch(self, count):
         """Commit what was written, dealt out to `count` transactions of the near future, as one."""
         attempt, history = self.attempt, self.history
-        now = max(self.client.heard, tid_at(self.application.process.now()))
+        # A tid that is ahead of every clock is refused: one that is wrong is not used for it.
+        process = self.application.process
+        now = max(self.client.heard, tid_at(process.now() - max(0.0, process.offset)))
         # Others commit meanwhile; what is not far enough ahead is refused.
         batch = [(tid, {}) for tid in sorted(
             {now + self.application.rnd.randint(1, 1 << 26) for _ in range(count)}

@@ -154,7 +154,7 @@ class Simulation:
 
     def past(self):
         """All that is committed, when nothing goes on."""
-        return read_past(self.world.node('M1').table, self.engines())
+        return read_past(self.world.node('M1').tables.in_force, self.engines())
 
     def judge(self, workloads=()):
         """Everything that is not as it should be, when nothing goes on."""

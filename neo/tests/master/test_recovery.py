@@ -48,6 +48,7 @@ def test_clients_wait_until_it_runs():
     write(storage)
     # It is told why it has to wait, and no more.
     assert 'no storage is there' in client.take(ClusterStateChanged)[0].reason
+    assert 'an answer of S1' in client.take(ClusterStateChanged)[0].reason
     assert client.take(ClusterStateChanged)[0].state == ClusterState.VERIFYING
     assert not client.heard
     storage.reply(Settle, 0)
