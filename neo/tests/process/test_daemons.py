@@ -216,8 +216,8 @@ def test_neoctl(cluster, ctl):
 
 def test_a_lost_storage_is_named_and_awaited(cluster, ctl):
     cluster.kill(cluster.storages[1])
-    wait_for(lambda: re.fullmatch(r'RECOVERING, waiting for S\d', cluster.why_not_running() or ''),
-             'it waits')
+    wait_for(lambda: re.fullmatch(r'RECOVERING, waiting for S\d \(127.0.0.1:\d+\), since .* UTC',
+                                  cluster.why_not_running() or ''), 'it waits')
     assert ctl('print', 'cluster') == 'RECOVERING\n'
     assert 'DOWN' in ctl('print', 'node')
     cluster.start()
