@@ -3,11 +3,12 @@ from ..cluster.addresses import readable
 from ..cluster.node import handles
 from ..cluster.seek import FINAL
 from ..protocol import limits
-from ..protocol.packets import (ClusterStateChanged, DescribeIds, Error, Identify, NodesChanged,
-                                SetClusterState, TableChanged)
+from ..protocol.packets import (ClusterStateChanged, Error, Identify, NodesChanged,
+                                TableChanged)
 from ..protocol.types import ClusterState, NodeKind
 
 MASTER = NodeKind.MASTER
+
 
 @handles(Identify.Answer, sender=MASTER)
 def accepted(admin, peer, answer, context):
@@ -15,16 +16,13 @@ def accepted(admin, peer, answer, context):
     admin.primary, admin.id = peer, answer.your_id
     admin.cluster_id, admin.history = answer.cluster_id, answer.history
     admin.partitions = answer.partitions
-    admin.reason = ''
     admin.seek.found()
     admin.log('connected to %s, as %s', answer.id, answer.your_id)
 
 
 @handles(Error, sender=MASTER)
-def refused(admin, peer, error, question):
-    if question is not None:
-        admin.answer_error(question, error)
-    elif error.error in FINAL:
+def refused(admin, peer, error, context):
+    if error.error in FINAL:
         admin.exit(1, 'refused by the master at %s: %s' % (
             readable(admin.seek.address), error.message))
     else:
@@ -56,15 +54,3 @@ def state_changed(admin, peer, packet, request_id):
     if admin.phase == ClusterState.STOPPING and not packet.reason:
         admin.set_timer('leave', admin.now + limits.SHUTDOWN_GRACE)
         admin.leave_if_last()
-
-
-@handles(DescribeIds.Answer, sender=MASTER)
-def ids_described(admin, peer, answer, question):
-    # It may have been created after this node has joined.
-    admin.cluster_id = answer.cluster_id
-    admin.answer_to(question, admin.description(answer.last_tid, answer.last_oid))
-
-
-@handles(SetClusterState.Answer, sender=MASTER)
-def state_set(admin, peer, answer, question):
-    admin.answer_to(question, answer)

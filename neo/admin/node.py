@@ -3,7 +3,7 @@ from ..cluster import seek
 from ..cluster.addresses import readable
 from ..cluster.ids import node_order
 from ..cluster.node import Node, Refused, handler_table
-from ..protocol.packets import DescribeCluster, Error, Identify
+from ..protocol.packets import DescribeCluster, Identify
 from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
 from . import follow, serve
 
@@ -19,7 +19,7 @@ class Admin(Node):
     def __init__(self, rnd, cluster, masters, address, name=''):
         super().__init__(rnd)
         self.cluster, self.address, self.name = cluster, address, name
-        self.seek = seek.Seek(masters)
+        self.seek = seek.Seek(masters, remind=True)
         self.id = None
         self.cluster_id = self.history = None
         self._forget()
@@ -51,10 +51,6 @@ class Admin(Node):
         if self.phase == ClusterState.STOPPING:
             self.exit(0, 'the cluster has stopped')
             return
-        for _, context in peer.requests.values():
-            if isinstance(context, serve.Question):
-                self.answer_error(context, Error(
-                    ErrorCode.NOT_READY, 'the primary master was lost: %s' % reason))
         self._away(reason)
 
     def _away(self, reason):
@@ -86,9 +82,20 @@ class Admin(Node):
         self.answer(peer, request_id, Identify.Answer(
             self.id or 'A0', 'A0', self.cluster_id, self.history, 0, 0, 0, self.partitions))
 
+    def silent(self, peer):
+        if peer is self.primary:
+            for _, context in peer.requests.values():
+                if isinstance(context, serve.Question):
+                    context.given_up(self)
+
     def why(self):
-        """What the cluster waits for, in words; empty if it does not."""
-        return self.seek.waiting(self.now) if self.primary is None else self.reason
+        """What the cluster waits for and since when, in words; empty if it does not."""
+        if self.primary is None:
+            return self.seek.waiting(self.now)
+        if self.primary.silent:
+            return '%s at %s says nothing (for %.0f s)' % (
+                self.primary.id, readable(self.seek.address), self.now - self.primary.heard)
+        return self.reason
 
     def description(self, last_tid=0, last_oid=0):
         nodes = sorted(self.nodes.values(), key=lambda info: node_order(info.id))
@@ -96,15 +103,5 @@ class Admin(Node):
             self.phase, self.why(), self.cluster, self.cluster_id,
             self.primary.id if self.primary else None, tuple(nodes), self.partitions, self.table,
             last_tid, last_oid)
-
-    def answer_error(self, question, error):
-        if question.kind is DescribeCluster:
-            self.answer_to(question, self.description())
-        else:
-            self.answer_to(question, error)
-
-    def answer_to(self, question, packet):
-        if question.peer.connection in self.peers:
-            self.answer(question.peer, question.request_id, packet)
 
     handlers = handler_table(follow, serve)

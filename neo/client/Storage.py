@@ -6,6 +6,7 @@ called, all of it without the lock of the core.
 import logging
 import os
 import random
+import socket
 import weakref
 from pickle import dumps
 
@@ -95,7 +96,8 @@ class Storage(ConflictResolvingStorage):
 
     def _open(self):
         self._core = Client(random.Random(), self._name, self._masters, self._cache_size,
-                            self._wait_timeout)
+                            self._wait_timeout,
+                            name='pid %d at %s' % (os.getpid(), socket.gethostname()))
         self._delivery = Delivery(self._core)
         self._delivery.db = self._db
         self._node = ThreadedNode(self._core, StorageClosed, self._delivery.deliver)

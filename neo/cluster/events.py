@@ -4,11 +4,13 @@ A connection is a number, given by what drives the node.
 """
 
 
-def _slots(name, *fields, doc):
-    """A tiny class: these are made by the thousand, and are only ever taken apart."""
+def _slots(name, *fields, doc, optional=()):
+    """A tiny class: these are made by the thousand, and are only ever taken apart.  The last ones
+    of its fields, those that are `optional`, are None unless they are given."""
+    arguments = ', '.join(f + '=None' * (f in optional) for f in fields)
+    body = '\n    '.join('self.%s = %s' % (f, f) for f in fields) or 'pass'
     scope = {}
-    exec('def __init__(self, %s):\n    %s' % (
-        ', '.join(fields), '\n    '.join('self.%s = %s' % (f, f) for f in fields) or 'pass'), scope)
+    exec('def __init__(self, %s):\n    %s' % (arguments, body), scope)
     return type(name, (), {
         '__slots__': fields, '__doc__': doc, '__init__': scope['__init__'], '__module__': __name__,
         '__repr__': lambda self: '%s(%s)' % (
@@ -16,7 +18,8 @@ def _slots(name, *fields, doc):
 
 
 # -- events ---------------------------------------------------------------------------------
-Accepted = _slots('Accepted', 'connection', doc='Somebody has connected.')
+Accepted = _slots('Accepted', 'connection', 'address', optional=['address'],
+                  doc='Somebody has connected, from this (host, port).')
 Connected = _slots('Connected', 'connection', 'address', doc='What `Connect` asked for.')
 ConnectFailed = _slots('ConnectFailed', 'address', 'reason', doc='What `Connect` asked for.')
 Received = _slots('Received', 'connection', 'packet', 'request_id', doc='A whole packet.')

@@ -38,7 +38,7 @@ class Peer:
 
     def __init__(self, connection, address, outgoing, now):
         self.connection = connection
-        self.address = address      # it was connected to, or None
+        self.address = address      # where it was connected to, or has called from; may be None
         self.outgoing = outgoing
         self.kind = None            # NodeKind, once identified
         self.id = None              # node id, once identified
@@ -135,7 +135,7 @@ class Node:
             else:
                 self.timer(event.name)
         elif kind is events.Accepted:
-            self._accepted(Peer(event.connection, None, False, now))
+            self._accepted(Peer(event.connection, event.address, False, now))
         elif kind is events.Connected:
             peer = self.peers[event.connection] = Peer(event.connection, event.address, True, now)
             self.connected(peer)

@@ -28,14 +28,17 @@ class BackOff:
 
 class Seek:
     """One attempt at a time, at each of the `masters`, (host, port), by turns; a pause after each
-    round, longer and longer.  In the log there is one line until the trouble is another."""
+    round, longer and longer.  In the log there is one line until the trouble is another, and, for
+    daemons, the same now and then with the time that it has lasted."""
 
-    def __init__(self, masters):
+    def __init__(self, masters, remind=False):
         self.masters = [tuple(address) for address in masters]
         self.since = None               # when a primary was missed first; None: there is one
         self._turn = 0
         self._reasons = {}              # address -> why it was no use when it was tried last
         self._said = None               # in the log
+        self._remind = remind
+        self._remind_at = self._reminding = 0.0     # when again, and how long after the last time
         self._back_off = BackOff()
         self._left = len(self.masters)  # to be tried before the next pause
 
@@ -74,8 +77,14 @@ class Seek:
     def _say(self, node):
         trouble = self.trouble()
         if trouble != self._said:
-            self._said = trouble
+            self._said, self._reminding = trouble, limits.REMIND
             node.log('%s; trying again', trouble, level=logging.WARNING)
+        elif self._remind and node.now >= self._remind_at:
+            self._reminding = min(2 * self._reminding, limits.REMIND_MAX)
+            node.log('%s; trying again', self.waiting(node.now), level=logging.WARNING)
+        else:
+            return
+        self._remind_at = node.now + self._reminding
 
     def _each(self):
         return '; '.join(

@@ -37,13 +37,14 @@ def primary_lines(description):
 def nodes(description, kind=None):
     return [{'id': info.id, 'kind': NodeKind(info.kind).name.lower(),
              'address': readable(info.address) if info.address else None,
-             'state': NodeState(info.state).name, 'name': info.name}
+             'state': NodeState(info.state).name, 'name': info.name,
+             'condition': info.condition}
             for info in description.nodes if kind in (None, info.kind)]
 
 
 def node_lines(description, kind=None):
-    return aligned([(node['id'], node['kind'], node['address'] or '-', node['state'], node['name'])
-                    for node in nodes(description, kind)])
+    return aligned([(node['id'], node['kind'], node['address'] or '-', node['state'], node['name'],
+                     node['condition']) for node in nodes(description, kind)])
 
 
 def aligned(rows):
@@ -113,7 +114,8 @@ def summary(description):
             'partitions': description.partitions,
             'replicas': description.table[2] if description.table else None,
             'last_tid': hexadecimal(description.last_tid),
-            'last_time': moment(description.last_tid)}
+            'last_time': moment(description.last_tid),
+            'trouble': {node['id']: node['condition'] for node in found if node['condition']}}
 
 
 def summary_lines(description):
@@ -122,5 +124,6 @@ def summary_lines(description):
         found['storages'], found.pop('storages_running'))
     found['state'] += ': ' + found['reason'] if found['reason'] else ''
     del found['reason']
+    trouble = ['%s: %s' % item for item in found.pop('trouble').items()]
     return ['%-10s %s' % (name, '-' if value is None else value)
-            for name, value in found.items()]
+            for name, value in (*found.items(), *(('trouble', one) for one in trouble))]

@@ -170,7 +170,11 @@ class Connection(Stream):
             self._accepted()
 
     def opened(self):
-        return Accepted(self.number)
+        try:
+            address = self.socket.getpeername()[:2]
+        except OSError:
+            address = None              # it has gone already
+        return Accepted(self.number, address)
 
     def closed(self, reason):
         return Closed(self.number, reason)

@@ -42,16 +42,21 @@ class Loop(Driver):
         self._listeners.update(dict.fromkeys(sockets, make))
         return host, port
 
-    def run(self, node):
+    def run(self, node, release=None):
         """Drive `node` until it exits, fails, or is told to stop; gives the exit status.
 
         In the main thread, SIGTERM and SIGINT stop it with status 0, SIGHUP and SIGUSR1 reopen the
-        log.  All sockets are closed afterwards.
+        log.  All sockets are closed afterwards, after `release()`: who sees that this process is
+        gone may rely on what that has given back.
         """
         self.node = node
         try:
             with self._signals(), _tuned_gc():
-                return self._run()
+                try:
+                    return self._run()
+                finally:
+                    if release is not None:
+                        release()
         finally:
             self.close()
 

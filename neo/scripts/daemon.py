@@ -48,17 +48,14 @@ def _serve(options, make):
         except BaseException:
             loop.close()
             raise
-        try:
-            return loop.run(node)
-        finally:
-            _release(node)
+        return loop.run(node, lambda: _release(node))
     finally:
         log.close()
 
 
 def _release(node):
     """Close the database of a storage: what its log holds goes to the file, which is then all there
-    is to be copied."""
+    is to be copied, and may be opened by the next one."""
     engine = getattr(node, 'engine', None)
     if engine is not None:
         with suppress(EngineError):

@@ -31,7 +31,7 @@ class Storage(Node):
         self.state = State(engine, cluster, self.identity)
         self.identity = self.state.identity
         self.cluster = cluster
-        self.seek = seek.Seek(masters)
+        self.seek = seek.Seek(masters, remind=True)
         self.address, self.name = address, name
         self.phase = ClusterState.RECOVERING
         self.id = self.state.id         # as the primary calls it

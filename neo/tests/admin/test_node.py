@@ -1,5 +1,6 @@
 """An admin node, step by step: what the master says goes in, what neoctl hears comes out."""
 import random
+import re
 
 import pytest
 
@@ -7,7 +8,7 @@ from neo.admin.node import Admin
 from neo.cluster import events, seek
 from neo.protocol import limits
 from neo.protocol.packets import (ClusterStateChanged, DescribeCluster, DescribeIds, Error,
-                                  Identify, NodesChanged, SetClusterState, TableChanged)
+                                  Identify, NodesChanged, Ping, SetClusterState, TableChanged)
 from neo.protocol.types import ClusterState, ErrorCode, NodeInfo, NodeKind, NodeState
 
 MASTER_ADDRESS = '10.0.0.1', 10000
@@ -153,11 +154,35 @@ def test_questions_to_a_lost_primary_are_answered(world):
     first, second = world.sent(CTL)
     assert first.packet.error == ErrorCode.NOT_READY and 'reset' in first.packet.message
     assert type(second.packet) is DescribeCluster.Answer
+    assert 'no primary master' in second.packet.reason
+
+
+def test_a_silent_primary_is_named_at_once(world):
+    """Who asks is not kept waiting for what may come never; what is known is told."""
+    world.join()
+    world.come()
+    asked = world.ask(DescribeCluster())
+    order = world.ask(SetClusterState(ClusterState.RUNNING))
+    while not world.sent(CTL):
+        world.hear(CTL, Ping(), 7)
+        world.now += limits.WATCH_INTERVAL
+        world.step(events.TimerFired('peers'))
+        assert world.now < 1e9 + limits.PEER_TIMEOUT
+    found = world.sent(CTL)[-1].packet
+    assert found.primary == 'M1' and found.nodes == (M1, S1)
+    assert re.fullmatch(r'M1 at 10.0.0.1:10000 says nothing \(for \d+ s\)', found.reason)
+    assert world.ask(DescribeCluster()) == found
+    world.hear(MASTER, DescribeIds.Answer(b'c' * 16, 0, 0), asked.request_id)
+    assert not world.sent(CTL)                          # it was answered
+    world.hear(MASTER, SetClusterState.Answer('done'), order.request_id)
+    assert world.sent(CTL)[0].packet.message == 'done'
+    found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0))
+    assert found.reason == ''
 
 
 def test_it_comes_back_more_and_more_slowly_and_warns_once(world):
     delays, logs = [], 0
-    for _ in range(8):
+    for _ in range(6):
         world.step(events.ConnectFailed(MASTER_ADDRESS, 'refused'))
         timer, = world.of(events.SetTimer)
         delays.append(round(timer.at - world.now, 6))

@@ -1,5 +1,6 @@
 """How the primary is found among several masters."""
 import random
+import re
 
 import pytest
 
@@ -75,6 +76,24 @@ def test_one_line_until_the_trouble_is_another():
     seeker.seek.found()
     seeker.fail('not ready', times=2)
     assert len(seeker.lines) == 3
+
+
+def test_daemons_say_it_again_more_and_more_rarely():
+    seeker = Seeker(A)
+    seeker.seek = Seek([A], remind=True)
+    seeker.seek.connect(seeker)
+    seeker.effects()
+    said = []
+    for _ in range(200):
+        seeker.fail('refused')
+        said += [seeker.now - 1000] * (len(seeker.lines) - len(said))
+    pauses = [after - before for before, after in zip(said, said[1:])]
+    # As far as the pauses between two attempts allow.
+    for pause, wanted in zip(pauses, (5, 10, 20, 40, 60, 60, 60)):
+        assert wanted - .1 < pause < wanted + limits.RECONNECT_DELAY_MAX + .1
+    assert seeker.lines[0] == 'no primary master at a:1: refused; trying again'
+    assert re.fullmatch(r'no primary master at a:1: refused \(for [5-7] s\); trying again',
+                        seeker.lines[1])
 
 
 @pytest.mark.parametrize('found', [False, True])

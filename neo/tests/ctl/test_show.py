@@ -94,6 +94,21 @@ def test_summary():
     assert 'state      RUNNING: why' in lines
     assert 'storages   2, of which 1 running' in lines
     assert 'clients    1' in lines
+    assert not any('trouble' in line for line in lines)
+
+
+def test_what_is_wrong_with_a_node():
+    nodes = (NODES[0], NODES[3]._replace(condition='/x: 5 MiB free'),
+             NODES[4]._replace(name='right', condition='it says nothing (for 6 s)'))
+    found = description(nodes=nodes)
+    assert show.node_lines(found) == [
+        'A1 | admin   | 127.0.0.1:9999  | RUNNING',
+        'S1 | storage | 127.0.0.1:35859 | RUNNING | left  | /x: 5 MiB free',
+        'S2 | storage | -               | DOWN    | right | it says nothing (for 6 s)']
+    assert show.summary_lines(found)[-2:] == [
+        'trouble    S1: /x: 5 MiB free', 'trouble    S2: it says nothing (for 6 s)']
+    assert show.summary(found)['trouble'] == {
+        'S1': '/x: 5 MiB free', 'S2': 'it says nothing (for 6 s)'}
 
 
 @pytest.mark.parametrize('name', ['cluster', 'primary', 'nodes', 'pt', 'ids', 'summary'])

@@ -60,7 +60,8 @@ def test_no_master_is_one_line_and_patience():
         script.step(events.ConnectFailed(MASTER_ADDRESS, 'refused'))
         script.wait(limits.RECONNECT_DELAY_MAX)
     assert script.connects == 21
-    assert len([line for line in script.logged if 'no primary' in line]) == 1
+    # Again now and then, more and more rarely.
+    assert len([line for line in script.logged if 'no primary' in line]) == 4
     script.serve()
     assert 'serving' in script.logged
 
@@ -92,7 +93,8 @@ def test_not_ready_is_not():
         assert script.exit is None and not master.open
         script.wait(limits.RECONNECT_DELAY_MAX)
         assert script.connects == attempt + 2
-    assert len([line for line in script.logged if 'no primary' in line]) == 1
+    # Again now and then, more and more rarely.
+    assert len([line for line in script.logged if 'no primary' in line]) == 2
 
 
 def test_a_master_of_another_cluster_of_the_same_name():
