@@ -1,5 +1,5 @@
 """How rows are packed, and their checksums."""
-from struct import pack, unpack
+from struct import error, pack, unpack
 
 import msgpack
 
@@ -34,9 +34,22 @@ def metadata_sum(tid, ttid, status, *others):
     return checksum(msgpack.packb((tid, ttid, status.decode(), *others)))
 
 
-def locked_sum(ttid, first, tid, packed):
+def value_sum(name, value):
+    return checksum(name + value)
+
+
+def locked_sum(told, ttid, first, tid, packed):
+    # Without `told`: it changes alone.
     return checksum(pack('>QQQ', ttid, first, tid) + packed)
 
 
 def range_sum(first, last):
     return checksum(pack('>QQ', first, last))
+
+
+def is_whole(sum_of, fields, sum):
+    """Is this the checksum of these columns, whatever they have become?"""
+    try:
+        return sum_of(*fields) == sum
+    except (AttributeError, TypeError, ValueError, error):      # of another type, or no text
+        return False

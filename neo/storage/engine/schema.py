@@ -81,7 +81,7 @@ STATEMENTS = dict(
          f' CASE WHEN tid < 0 THEN ? ELSE tid END, {_revision} {_moved} ORDER BY number, oid, tid',
     moved=f'DELETE {_moved}',
 
-    locked='SELECT ttid, first, tid, rows, checksum, told FROM locked',
+    locked='SELECT told, ttid, first, tid, rows, checksum FROM locked',
     set_locked='INSERT INTO locked (ttid, first, tid, rows, checksum, told)'
                ' VALUES (?, ?, ?, ?, ?, 0)',
     set_told='UPDATE locked SET told = 1 WHERE ttid = ?',

@@ -1,7 +1,6 @@
 """What engines on SQL databases share; see schema.py for the tables."""
 import msgpack
 
-from ...protocol.checksum import checksum
 from ...protocol.limits import MiB
 from ...protocol.types import Unfinished
 from . import rows
@@ -34,13 +33,12 @@ class SqlEngine(SqlReads, SqlWrites):
         sql = self._sql
         self._values, self._broken_values = {}, set()
         for name, value, sum in self._execute(sql.config):
-            if checksum(name + value) == sum:
+            if rows.is_whole(rows.value_sum, (name, value), sum):
                 self._values[name.decode()] = msgpack.unpackb(value, use_list=False)
             else:
                 self._broken_values.add(name)
         self._locks = Locks(self._read_locked())
-        self._hidden = Hidden((first, last) for first, last, sum in self._execute(sql.hidden)
-                              if self._is_whole(rows.range_sum(first, last) == sum))
+        self._hidden = Hidden(self._needed(rows.range_sum, self._execute(sql.hidden)))
         self._pending = {}          # ttid -> Pending
         self._preparing = set()     # the firsts of hidden ranges that are going to be locked
         first, last = (self._execute(sql.first_pended).fetchone()[0],
@@ -55,14 +53,16 @@ class SqlEngine(SqlReads, SqlWrites):
             self._objects, = self._execute(sql.count_objects).fetchone()
 
     def _read_locked(self):
-        for ttid, first, tid, packed, sum, told in self._execute(self._sql.locked):
-            self._is_whole(rows.locked_sum(ttid, first, tid, packed) == sum)
+        for told, ttid, first, tid, packed in self._needed(
+                rows.locked_sum, self._execute(self._sql.locked)):
             yield Unfinished(ttid, first, tid, rows.unpack_rows(packed)), told
 
-    def _is_whole(self, whole):
-        if not whole:
-            raise EngineError('%s: what is known of locked transactions is broken' % self.path)
-        return True
+    def _needed(self, sum_of, found):
+        """These rows without their checksums, if all are whole."""
+        for *fields, sum in found:
+            if not rows.is_whole(sum_of, fields, sum):
+                raise EngineError('%s: what is known of locked transactions is broken' % self.path)
+            yield fields
 
     def _change(self):
         """To be called before anything is changed."""
@@ -113,6 +113,6 @@ class SqlEngine(SqlReads, SqlWrites):
         if name not in self._values or msgpack.packb(self._values[name]) != packed:
             self._change()
             key = name.encode()
-            self._execute(self._sql.put, (name, packed, checksum(key + packed)))
+            self._execute(self._sql.put, (name, packed, rows.value_sum(key, packed)))
             self._values[name] = msgpack.unpackb(packed, use_list=False)
             self._broken_values.discard(key)

@@ -2,11 +2,13 @@
 
 Ranges of hidden tids are rare: a look whether there are any is all they cost otherwise.
 """
+from contextlib import closing
+
 from ...protocol.checksum import checksum
 from ...protocol.limits import SCAN_ROWS
 from ...protocol.types import MAX_ID, RecordPosition, Revision, StoredMetadata, StoredRecord
 from .interface import BrokenData, Engine
-from .rows import metadata_sum, unpack_oids
+from .rows import is_whole, metadata_sum, unpack_oids
 
 _new = tuple.__new__        # of a named tuple, in half of the time
 
@@ -130,35 +132,31 @@ class SqlReads(Engine):
         sql = self._sql
         wanted, everything = _map_of(partitions, rows)
         last, end = stop - 1, None
-        if everything:
-            cursor = self._execute(sql.transactions, (start, last, max_rows))
-        else:
-            end = self._execute(sql.transactions_end, (start, last, SCAN_ROWS)).fetchone()
-            cursor = self._execute(sql.some_transactions, (
-                start, end[0] if end else last, wanted, partitions, max_rows))
         found, size = [], 0
         try:
-            for row in cursor:
-                tid, size = row[0], size + self._collect(row, found)
-                if size >= max_bytes or len(found) == max_rows:
-                    cursor.close()
-                    return found, tid + 1 if tid < last else None
+            if everything:
+                query = sql.transactions, (start, last, max_rows)
+            else:
+                end = self._execute(sql.transactions_end, (start, last, SCAN_ROWS)).fetchone()
+                query = sql.some_transactions, (
+                    start, end[0] if end else last, wanted, partitions, max_rows)
+            with closing(self._execute(*query)) as cursor:
+                for row in cursor:
+                    size += self._collect(row, found)
+                    if size >= max_bytes or len(found) == max_rows:
+                        return found, row[0] + 1 if row[0] < last else None
         except (self.Error, BrokenData) as error:
             if not found:
-                raise self._broken(error, (start, None)) from error
+                raise self._broken(error, None) from error
             return found, found[-1].tid + 1
         return found, end[0] + 1 if end and end[0] < last else None
 
     def _collect(self, row, found):
-        *fields, oids, checksum = row
-        try:
-            whole = metadata_sum(*fields, oids) == checksum
-        except (AttributeError, TypeError, ValueError):     # of another type, or no text
-            whole = False
-        if not whole:
+        *fields, sum = row
+        if not is_whole(metadata_sum, fields, sum):
             raise BrokenData('%s: the metadata of transaction %#x are broken'
                              % (self.path, row[0]), (row[0], None))
-        tid, ttid, status, *texts = fields
+        tid, ttid, status, *texts, oids = fields
         found.append(StoredMetadata(tid, ttid, status.decode(), *texts, unpack_oids(oids)))
         return len(oids) + len(b''.join(texts))
 
@@ -180,18 +178,18 @@ class SqlReads(Engine):
         found, size = [], 0
         try:
             if everything:
-                cursor = self._execute(sql.records, (*span, max_rows))
+                query = sql.records, (*span, max_rows)
             else:
                 end = self._execute(sql.records_end, (*span, SCAN_ROWS)).fetchone()
-                cursor = self._execute(sql.some_records, (
-                    *(span[:2] + end if end else span), wanted, partitions, max_rows))
-            for row in cursor:
-                record = _new(StoredRecord, (row[0], row[1], *self._whole(*row)))
-                found.append(record)
-                size += len(record.data or b'')
-                if size >= max_bytes or len(found) == max_rows:
-                    cursor.close()
-                    return found, RecordPosition(record.tid, record.oid)
+                query = sql.some_records, (
+                    *(span[:2] + end if end else span), wanted, partitions, max_rows)
+            with closing(self._execute(*query)) as cursor:
+                for row in cursor:
+                    record = _new(StoredRecord, (row[0], row[1], *self._whole(*row)))
+                    found.append(record)
+                    size += len(record.data or b'')
+                    if size >= max_bytes or len(found) == max_rows:
+                        return found, RecordPosition(record.tid, record.oid)
         except (self.Error, BrokenData) as error:
             if not found:
                 raise self._broken(error, self._first(span, wanted, partitions)) from error

@@ -120,7 +120,7 @@ class SqlWrites(Engine):
         self._locks.locked[ttid] = Unfinished(ttid, first, tid, tuple(rows))
         packed = packing.pack_rows(rows)
         self._execute(self._sql.set_locked, (
-            ttid, first, tid, packed, packing.locked_sum(ttid, first, tid, packed)))
+            ttid, first, tid, packed, packing.locked_sum(0, ttid, first, tid, packed)))
 
     def _lock_pended(self, pending, first, tid, records):
         if pending.first is None:

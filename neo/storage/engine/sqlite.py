@@ -134,11 +134,12 @@ class SqliteEngine(SqlEngine):
             raise
 
     def close(self):
-        if self._connection is not None:
-            self._connection.close()    # what was not committed is rolled back
         if self._space is not None:
+            # First, so that it is not that of another process, and there is room for the log.
             self._space.close()
             self._space = None
+        if self._connection is not None:
+            self._connection.close()    # what was not committed is rolled back
 
     def _failure(self, error):
         """What to raise for an error after which nothing is certain."""
@@ -317,7 +318,7 @@ def reset(database):
     try:
         if os.path.exists(path) and os.path.getsize(path):
             _delete(path)
-        for suffix in ('', '-wal', '-journal', '-shm'):
+        for suffix in ('', '-wal', '-journal', '-shm', '-reserve'):
             if os.path.exists(path + suffix):
                 os.unlink(path + suffix)
     except (sqlite3.Error, OSError) as error:
