@@ -128,10 +128,11 @@ CACHE_SIZE = 20 * MiB
 COMPRESS_ABOVE = 512            # below, compression costs more time than it saves bytes
 
 # -- storage --------------------------------------------------------------------------------
-# Stores are refused below this, so that votes and locks don't meet a full disk.
+# Stores are refused below this, so that locks don't meet a full disk.
 FREE_SPACE_RESERVE = 64 * MiB
-# The free space is asked for this often at most, so that stores cost no system call.
-FREE_SPACE_INTERVAL = 1.0
+# The operator is told when less than this is left, looked at this often.
+SPACE_LOW = 256 * MiB
+SPACE_INTERVAL = 5.0
 # Current tids kept in memory, at about 200 bytes each: a store of one of them reads nothing.
 CURRENT_TIDS = 100_000
 # Rows of other partitions that one call of the engine steps over, at most (about 6 ms).

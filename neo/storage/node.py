@@ -5,8 +5,10 @@ from ..protocol import limits
 from ..protocol.packets import ClientIsSilent, Identify
 from ..protocol.types import ClusterState, NodeKind
 from . import reads, serve_clients, serve_master
+from .conditions import Conditions
 from .locking import LOCK, Locking
 from .serve_master import CLEAN
+from .space import SPACE, Space
 from .state import State
 from .transactions import Transactions
 
@@ -43,6 +45,8 @@ class Storage(Node):
         self.readable = frozenset()     # rows with a readable cell here
         self.transactions = Transactions(engine, amounts)
         self.locking = Locking(self)
+        self.conditions = Conditions(self)
+        self.space = Space(self)
         self.clients = {}               # id -> Client: those announced
         self.last_announced = 0         # number of the last client announced in this term
         # Clients not announced yet: connection -> (Peer, Identify, request id).
@@ -59,6 +63,7 @@ class Storage(Node):
         if self.engine.changed:
             self.lazily()
         self.tidy()
+        self.space.look()
         self.seek.connect(self)
 
     def connected(self, peer):
@@ -77,6 +82,7 @@ class Storage(Node):
         self.master, self.id, self.session = peer, id, session
         self.seek.found()
         self.log('joined %s as %s', peer.id, id)
+        self.conditions.joined()
 
     def give_up(self, reason):
         self.exit(1, reason)
@@ -185,6 +191,8 @@ class Storage(Node):
             self._commit_set = False
             if self.engine.changed:
                 self.durable()
+        elif name == SPACE:
+            self.space.look()
         elif name == LOCKS:
             self._locks_set = False
             if self.transactions.locks.contended:

@@ -1,7 +1,8 @@
 """What a storage lets clients read: never something of which others may not know yet."""
 from ..cluster.node import Refused, handles
 from ..protocol.packets import ListRecords, ListTransactions, Load, Measure, ObjectHistory
-from ..protocol.types import ClusterState, ErrorCode, NodeKind
+from ..protocol.types import ClusterState, ErrorCode, NodeKind, RecordPosition
+from .claims import not_here
 from .engine.interface import BrokenData
 from .serve_clients import park
 
@@ -9,15 +10,12 @@ CLIENT = NodeKind.CLIENT
 RUNNING = ClusterState.RUNNING
 
 
-def not_here(node, row):
-    return Refused(ErrorCode.NOT_HERE, '%s has no readable cell of row %d' % (node.id, row))
-
-
-def unbroken(read, *args):
+def look(node, method, *args):
+    """Ask the engine; what is broken is an answer."""
     try:
-        return read(*args)
+        return method(*args)
     except BrokenData as error:
-        raise Refused(ErrorCode.BROKEN_DATA, str(error))
+        raise node.conditions.broken(error) from error
 
 
 def must_wait(node, peer, packet, request_id):
@@ -39,9 +37,9 @@ def load(node, peer, packet, request_id):
     if must_wait(node, peer, packet, request_id):
         return
     oid = packet.oid
-    found = unbroken(node.engine.load, oid, packet.before)
+    found = look(node, node.engine.load, oid, packet.before)
     if found is None:
-        if unbroken(node.engine.current, oid) is None:
+        if look(node, node.engine.current, oid) is None:
             raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % oid)
         raise Refused(ErrorCode.NO_REVISION, 'object %#x has no revision before %#x'
                       % (oid, packet.before))
@@ -56,9 +54,9 @@ def load(node, peer, packet, request_id):
 def object_history(node, peer, packet, request_id):
     if must_wait(node, peer, packet, request_id):
         return
-    revisions = unbroken(node.engine.history, packet.oid, packet.before,
-                         min(packet.limit, node.amounts.chunk_rows))
-    if not revisions and unbroken(node.engine.current, packet.oid) is None:
+    revisions = look(node, node.engine.history, packet.oid, packet.before,
+                     min(packet.limit, node.amounts.chunk_rows))
+    if not revisions and look(node, node.engine.current, packet.oid) is None:
         raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % packet.oid)
     node.answer(peer, request_id, ObjectHistory.Answer(packet.oid, revisions))
 
@@ -77,20 +75,36 @@ def range_must_wait(node, peer, packet, request_id):
 
 @handles(ListTransactions, sender=CLIENT, phase=RUNNING)
 def list_transactions(node, peer, packet, request_id):
-    if not range_must_wait(node, peer, packet, request_id):
-        node.answer(peer, request_id, ListTransactions.Answer(*unbroken(
-            node.engine.transactions, packet.start, packet.stop, node.partitions, packet.rows,
-            node.amounts.chunk_rows, node.amounts.chunk)))
+    if range_must_wait(node, peer, packet, request_id):
+        return
+    transactions, next = look(
+        node, node.engine.transactions, packet.start, packet.stop, node.partitions, packet.rows,
+        node.amounts.chunk_rows, node.amounts.chunk)
+    size = 0
+    for i, (tid, _, _, user, description, extension, oids) in enumerate(transactions):
+        size += len(user) + len(description) + len(extension) + 9 * len(oids)
+        if i and size > 2 * node.amounts.chunk:
+            transactions, next = transactions[:i], tid      # a large one comes alone
+            break
+    node.answer(peer, request_id, ListTransactions.Answer(transactions, next))
 
 
 @handles(ListRecords, sender=CLIENT, phase=RUNNING)
 def list_records(node, peer, packet, request_id):
-    if not range_must_wait(node, peer, packet, request_id):
-        node.answer(peer, request_id, ListRecords.Answer(*unbroken(
-            node.engine.records, packet.start, packet.after_oid, packet.stop, node.partitions,
-            packet.rows, node.amounts.chunk_rows, node.amounts.chunk)))
+    if range_must_wait(node, peer, packet, request_id):
+        return
+    records, next = look(
+        node, node.engine.records, packet.start, packet.after_oid, packet.stop, node.partitions,
+        packet.rows, node.amounts.chunk_rows, node.amounts.chunk)
+    size = 0
+    for i, record in enumerate(records):
+        size += len(record.data or b'')
+        if i and size > 2 * node.amounts.chunk:             # the same
+            records, next = records[:i], RecordPosition(records[i - 1].tid, records[i - 1].oid)
+            break
+    node.answer(peer, request_id, ListRecords.Answer(records, next))
 
 
 @handles(Measure, sender=CLIENT, phase=RUNNING)
 def measure(node, peer, packet, request_id):
-    node.answer(peer, request_id, Measure.Answer(*node.engine.measure()))
+    node.answer(peer, request_id, Measure.Answer(*look(node, node.engine.measure)))

@@ -1,10 +1,9 @@
 """What a storage does for clients: who may come, and their transactions."""
-from ..cluster.ids import term_of
 from ..cluster.node import Refused, handles
 from ..protocol import limits
-from ..protocol.codec import ProtocolError
 from ..protocol.packets import Abort, Conflict, GaveWay, GiveWay, Identify, Store, Vote
 from ..protocol.types import ClusterState, ErrorCode, NodeKind
+from . import claims
 from .transaction import State
 
 CLIENT = NodeKind.CLIENT
@@ -73,7 +72,7 @@ def admit_waiting(node):
         try:
             admitted = admit(node, peer, packet, request_id)
         except Refused as refusal:
-            node.refuse(peer, request_id, refusal.error, str(refusal))
+            refuse(node, peer, request_id, refusal)
             admitted = True
         if admitted:
             node.waiting.pop(connection, None)
@@ -109,6 +108,10 @@ def disconnected(node, peer):
     tell(node)
 
 
+def refuse(node, peer, request_id, refusal):
+    node.refuse(peer, request_id, refusal.error, str(refusal))
+
+
 def forget(node, transactions):
     for txn in transactions:
         node.transactions.forget(txn)
@@ -130,7 +133,7 @@ def unpark(node, ttid):
         try:
             node.handlers[packet.code, CLIENT, RUNNING](node, peer, packet, request_id)
         except Refused as refusal:
-            node.refuse(peer, request_id, refusal.error, str(refusal))
+            refuse(node, peer, request_id, refusal)
 
 
 def drop_parked(node, peer):
@@ -142,45 +145,6 @@ def drop_parked(node, peer):
 
 
 # -- transactions -----------------------------------------------------------------------------
-def find(node, peer, ttid):
-    """The open transaction, None if it is not known; a client can't touch those of others."""
-    txn = node.transactions.by_ttid.get(ttid)
-    if txn is not None:
-        if txn.client is not peer.data:
-            raise ProtocolError('transaction %#x is of another client' % ttid)
-        if txn.tid is not None:
-            raise ProtocolError('transaction %#x is being finished' % ttid)
-    return txn
-
-
-def check_store(node, peer, packet):
-    """Raises Refused or ProtocolError; returns the open transaction or None."""
-    ttid = packet.ttid
-    txn = find(node, peer, ttid)
-    if txn is None:
-        if term_of(ttid) != node.term:
-            raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x is of another term' % ttid)
-        if node.draining:
-            raise Refused(ErrorCode.NOT_READY, 'the cluster is stopping')
-    elif txn.state is State.VOTED:
-        raise Refused(ErrorCode.REFUSED, 'transaction %#x was voted' % ttid)
-    return txn
-
-
-def promise(node, packet, metadata=()):
-    """Keep space for what comes, so that its lock does not meet a full disk, or raise Refused."""
-    size, records = 0, packet.records
-    for record in records:
-        if record.data:
-            size += len(record.data)
-    for described in metadata:
-        size += (len(described.user) + len(described.description) + len(described.extension)
-                 + 8 * len(described.oids))
-    if (records or metadata) and not node.engine.promise(
-            packet.ttid, size, len(records) + len(metadata)):
-        raise Refused(ErrorCode.FULL, '%s has no space left' % node.id)
-
-
 def keep(node, peer, packet, txn):
     """Take part in what was checked; returns its transaction."""
     transactions = node.transactions
@@ -194,27 +158,24 @@ def keep(node, peer, packet, txn):
 
 @handles(Store, sender=CLIENT, phase=RUNNING)
 def store(node, peer, packet, request_id):
-    txn = check_store(node, peer, packet)
-    promise(node, packet)
+    txn = claims.open_for_stores(node, peer, packet.ttid)
+    size = claims.stores(node, txn, packet)
+    if packet.records:
+        node.space.promise(packet.ttid, size, len(packet.records))
     txn = keep(node, peer, packet, txn)
-    if txn.trouble is not None:
-        node.refuse(peer, request_id, txn.trouble.error, str(txn.trouble))
-    else:
+    if txn.trouble is None:
         node.answer(peer, request_id, Store.Answer(packet.ttid))
+    else:
+        refuse(node, peer, request_id, node.conditions.broken(txn.trouble))
     tell(node)
 
 
 @handles(Vote, sender=CLIENT, phase=RUNNING)
 def vote(node, peer, packet, request_id):
-    txn = check_store(node, peer, packet)
-    if txn is not None and txn.vote is not None:
-        raise ProtocolError('transaction %#x is being voted already' % packet.ttid)
-    held = {record.oid for record in packet.records}
-    if txn is not None:
-        held.update(txn.writes)
-    if not held.issuperset(packet.oids):
-        raise Refused(ErrorCode.UNKNOWN_TTID, 'not all of transaction %#x is here' % packet.ttid)
-    promise(node, packet, packet.transactions)
+    txn = claims.open_for_stores(node, peer, packet.ttid)
+    size = claims.stores(node, txn, packet) + claims.vote(node, txn, packet)
+    if size or packet.records or packet.transactions:
+        node.space.promise(packet.ttid, size, len(packet.records) + len(packet.transactions))
     txn = keep(node, peer, packet, txn)
     node.transactions.vote(txn, request_id, packet.transactions)
     tell(node)
@@ -222,20 +183,18 @@ def vote(node, peer, packet, request_id):
 
 @handles(GaveWay, sender=CLIENT, phase=RUNNING)
 def gave_way(node, peer, packet, request_id):
-    txn = find(node, peer, packet.ttid)
-    if txn is None:
-        return
-    if packet.round <= txn.round:
-        raise ProtocolError('round %d after %d' % (packet.round, txn.round))
-    txn.heard = node.now
-    node.transactions.give_way(txn, packet.round)
-    tell(node)
+    txn = node.transactions.by_ttid.get(packet.ttid)
+    # Else it has ended meanwhile, or never was what the client thinks.
+    if txn is not None and txn.client is peer.data and txn.tid is None and packet.round > txn.round:
+        txn.heard = node.now
+        node.transactions.give_way(txn, packet.round)
+        tell(node)
 
 
 @handles(Abort, sender=CLIENT, phase=RUNNING)
 def abort(node, peer, packet, request_id):
-    ended = [txn for txn in [find(node, peer, ttid) for ttid in dict.fromkeys(packet.ttids)]
-             if txn is not None]
+    ended = [txn for txn in map(node.transactions.by_ttid.get, dict.fromkeys(packet.ttids))
+             if txn is not None and txn.client is peer.data and txn.tid is None]
     for txn in ended:
         if txn.vote is not None:
             node.refuse(peer, txn.vote, ErrorCode.UNKNOWN_TTID, 'aborted')
@@ -266,6 +225,6 @@ def tell(node):
             if peer is None:
                 pass
             elif trouble is not None:
-                node.refuse(peer, request_id, trouble.error, str(trouble))
+                refuse(node, peer, request_id, node.conditions.broken(trouble))
             else:
                 node.answer(peer, request_id, Vote.Answer(txn.ttid, txn.round))

@@ -7,9 +7,10 @@ from ..protocol.codec import ProtocolError
 from ..protocol.packets import (ClusterStateChanged, Drain, Error, FindTransactions, Identify,
                                 Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
                                 TableChanged, TableInForce, Unlock, WhatBecameOf, WriteTable)
-from ..protocol.types import (MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState, RowTid,
-                              TableKey)
-from . import serve_clients
+from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState,
+                              RowTid, TableKey)
+from . import claims, serve_clients
+from .reads import look
 from .transaction import State
 
 CLEAN = 'clean'                 # name of background work: what was dropped
@@ -152,12 +153,14 @@ def find_transactions(node, peer, packet, request_id):
     locked = {ttid for ttid, *_ in node.engine.locked()}
     node.answer(peer, request_id, FindTransactions.Answer([
         span.ttid for span in packet.transactions
-        if span.ttid not in locked and node.engine.find(span.first, span.tid)]))
+        if span.ttid not in locked and look(node, node.engine.find, span.first, span.tid)]))
 
 
 @handles(ReserveOids, sender=MASTER)
 def reserve_oids(node, peer, packet, request_id):
     obeyed(node)
+    if packet.mark > MAX_OID:
+        raise Refused(ErrorCode.REFUSED, 'the mark of oids can\'t be %#x' % packet.mark)
     if packet.mark > node.state.oid_mark:
         node.state.put(oid_mark=packet.mark)
     node.durable()
@@ -218,6 +221,13 @@ def lock(node, peer, packet, request_id):
         raise Refused(ErrorCode.REFUSED, 'transaction %#x has its tid already' % ttid)
     if txn is None or txn.state is not State.VOTED:
         raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x was not voted here' % ttid)
+    try:
+        claims.lock(node, txn, packet)
+    except Refused:
+        # It can't be locked like this, by nobody: no recovery is to take it for one that can.
+        serve_clients.forget(node, [txn])
+        serve_clients.tell(node)
+        raise
     transactions.begin_lock(txn, packet.first, packet.tid, packet.rows)
 
     def prepared(txn):
@@ -254,5 +264,5 @@ def unlock(node, peer, packet, request_id):
 def what_became_of(node, peer, packet, request_id):
     obeyed(node)
     txn = node.transactions.by_ttid.get(packet.ttid)
-    tid = txn.tid if txn is not None else node.engine.tid_of(packet.ttid)
+    tid = txn.tid if txn is not None else look(node, node.engine.tid_of, packet.ttid)
     node.answer(peer, request_id, WhatBecameOf.Answer(packet.ttid, tid))

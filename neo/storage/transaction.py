@@ -39,7 +39,7 @@ class Transaction:
         self.size = 0           # of `records`, in bytes
         self.waiting = set()    # oids whose lock another transaction has
         self.conflicts = set()  # oids whose current tid is not what was expected
-        self.trouble = None     # Refused: why it can't be voted any more
+        self.trouble = None     # BrokenData: why it can't be voted any more
         self.vote = None        # request id of a vote that is not answered yet
         self.metadata = ()      # of the vote: Metadata
         self.imposed = set()    # tids chosen by the client; either all are or none is

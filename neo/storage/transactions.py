@@ -4,9 +4,8 @@ transaction").
 Plain state above the engine: no peers, no clock.  What has to be told to clients is collected in
 `conflicts`, `votes` and `in_the_way`, which the caller sends and empties.
 """
-from ..cluster.node import Refused
 from ..protocol.limits import AMOUNTS
-from ..protocol.types import ErrorCode, Unfinished
+from ..protocol.types import Unfinished
 from .current import CurrentTids
 from .engine.interface import BrokenData
 from .locks import Locks
@@ -153,7 +152,7 @@ class Transactions:
             try:
                 current = self.current[oid]
             except BrokenData as error:
-                txn.trouble = Refused(ErrorCode.BROKEN_DATA, str(error))
+                txn.trouble = error
                 return
             if base not in (None, current) or serial not in (None, current):
                 txn.conflicts.add(oid)

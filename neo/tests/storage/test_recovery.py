@@ -153,7 +153,7 @@ def test_told_is_raised_by_unlock_only(unlocked):
     master = script.serve()
     client = script.client()
     script.commit(client, master, TTID, 100, record(1))
-    client.voted(TTID + 1, record(2))
+    client.voted(TTID + 1, record(3))
     master.lock(TTID + 1, 101, rows=(1, 3))
     if unlocked:
         master.unlock(TTID + 1)

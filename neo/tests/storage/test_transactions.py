@@ -5,7 +5,6 @@ from neo.protocol import limits
 from neo.protocol.packets import (ClientIsSilent, Conflict, GiveWay, Load, Lock, Store, Vote,
                                   WhatBecameOf)
 from neo.protocol.types import ErrorCode
-from neo.storage.engine.memory import MemoryEngine
 
 from .script import TTID, Error, Script, metadata, record
 
@@ -103,7 +102,10 @@ def test_store_after_the_vote(script):
 def test_nobody_touches_the_transactions_of_others(script):
     script.a.voted(TTID, record(1))
     script.b.abort(TTID)
-    assert not script.b.open
+    script.b.give_way(TTID)
+    assert script.b.ask(Store(TTID, [record(1)], ())).error == ErrorCode.REFUSED
+    assert script.b.answer_to(script.b.vote(TTID, record(1))).error == ErrorCode.REFUSED
+    assert script.b.open and script.node.transactions.by_ttid[TTID].round == 0
     assert type(script.m.lock(TTID, 100)) is Lock.Answer
 
 
@@ -112,10 +114,10 @@ def test_nothing_but_the_end_comes_after_finish(script, say):
     script.a.voted(TTID, record(1))
     script.m.lock(TTID, 100)
     if say == 'store':
-        script.a.say(Store(TTID, [record(1)], ()))
+        assert script.a.ask(Store(TTID, [record(1)], ())).error == ErrorCode.REFUSED
     else:
         getattr(script.a, say)(TTID)
-    assert not script.a.open
+    assert script.a.open and not script.node.transactions.votes
     script.m.unlock(TTID)
     assert script.b.load(1).tid == 100
     assert script.nothing_left()
@@ -271,7 +273,7 @@ def test_it_is_asked_once_per_round(script):
     script.b.take(GiveWay)
     script.b.give_way(TTID + 5, 2)
     script.b.give_way(TTID + 5, 2)              # not a new round
-    assert not script.b.open
+    assert script.node.transactions.by_ttid[TTID + 5].round == 2
 
 
 def test_who_is_locked_is_not_asked_to_give_way(script):
@@ -486,22 +488,3 @@ def test_a_large_one_gives_way(script):
     script.m.unlock(YOUNG)
     assert len(script.a.load(3).data) == 1 << 20
     assert script.nothing_left()
-
-
-# -- space ----------------------------------------------------------------------------------
-def test_full_disk():
-    script = Script(MemoryEngine(capacity=limits.FREE_SPACE_RESERVE + 10_000))
-    master = script.serve()
-    client = script.client()
-    client.store(TTID, record(1, data=bytes(5000)))
-    client.store(TTID + 1, record(2, data=bytes(1000)))
-    assert client.ask(Store(TTID, [record(3, data=bytes(9000))], ())).error == ErrorCode.FULL
-    client.voted(TTID, oids=[1])                # what is there already goes through
-    master.lock(TTID, 100)
-    master.unlock(TTID)
-    request = client.vote(TTID + 1, record(4, data=bytes(9000)), oids=[2, 4])
-    assert client.answer_to(request).error == ErrorCode.FULL
-    client.abort(TTID + 1)
-    assert script.nothing_left()
-    script.engine.capacity *= 2
-    client.store(TTID + 2, record(3, data=bytes(9000)))

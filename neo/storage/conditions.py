@@ -1,0 +1,52 @@
+"""What is wrong with a storage, in words for the operator: its log, and `neoctl`."""
+import logging
+
+from ..cluster.node import Refused
+from ..protocol.limits import MAX_TEXT
+from ..protocol.packets import ConditionChanged
+from ..protocol.types import ErrorCode
+
+PLACES = 1000                   # so many broken places are told apart
+
+
+class Conditions:
+
+    def __init__(self, node):
+        self._node = node
+        self._texts = {}            # what is wrong -> in words
+        self._told = ''             # to the present master
+        self._broken = set()        # places
+
+    @property
+    def text(self):
+        return '; '.join(self._texts.values())[:MAX_TEXT // 4]
+
+    def change(self, name, text):
+        """`text` says what is wrong with `name`; an empty one: nothing is any more."""
+        if text:
+            self._texts[name] = text
+            self._node.log('%s', text, level=logging.WARNING)
+        elif self._texts.pop(name, None):
+            self._node.log('no more: %s', name)
+        self._tell()
+
+    def joined(self):
+        """There is a master, which knows nothing yet."""
+        self._told = ''
+        self._tell()
+
+    def _tell(self):
+        text, master = self.text, self._node.master
+        if master is not None and text != self._told:
+            self._told = text
+            self._node.send(master, ConditionChanged(text))
+
+    def broken(self, error):
+        """Something in the database is broken (a BrokenData): returns what to answer."""
+        node, message = self._node, str(error)
+        if message not in self._broken and len(self._broken) < PLACES:
+            self._broken.add(message)
+            count = len(self._broken)
+            self.change('broken data', 'broken data%s: %s' % (
+                ' in %d places, the last one' % count if count > 1 else '', message))
+        return Refused(ErrorCode.BROKEN_DATA, '%s: %s' % (node.id, message))
