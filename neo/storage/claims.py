@@ -7,6 +7,7 @@ from ..cluster.ids import term_of
 from ..cluster.node import Refused
 from ..protocol.limits import MAX_OBJECT
 from ..protocol.types import MAX_OID, MAX_TID, ErrorCode
+from .conditions import look
 from .transaction import State
 
 
@@ -59,14 +60,25 @@ def stores(node, txn, packet):
             raise refused('object %#x with tid %r: that is out of range', oid, tid)
         if data is not None:
             size += len(data)
-        elif data_tid is not None and data_tid >= (tid or MAX_TID):
-            raise refused('the data of object %#x are to be at %#x, which is later', oid, data_tid)
+        elif data_tid is not None:
+            _data_elsewhere(node, oid, tid, data_tid)
     for oid, _ in packet.checks:
         if oid > MAX_OID:
             raise refused('object %#x is out of range', oid)
         if oid % partitions not in here:
             raise not_here(node, oid % partitions)
     return size
+
+
+def _data_elsewhere(node, oid, tid, data_tid):
+    """An undo.  Of an import, the data may be under way as well."""
+    if tid is None:
+        found = look(node, node.engine.load, oid, data_tid + 1)
+        there = found is not None and found[0] == data_tid and found[4] is not None
+    else:
+        there = data_tid < tid
+    if not there:
+        raise refused('object %#x has no data at %#x', oid, data_tid)
 
 
 def vote(node, txn, packet):

@@ -5,8 +5,17 @@ from ..cluster.node import Refused
 from ..protocol.limits import MAX_TEXT
 from ..protocol.packets import ConditionChanged
 from ..protocol.types import ErrorCode
+from .engine.interface import BrokenData
 
 PLACES = 1000                   # so many broken places are told apart
+
+
+def look(node, method, *args):
+    """Ask the engine; what is broken is an answer."""
+    try:
+        return method(*args)
+    except BrokenData as error:
+        raise node.conditions.broken(error) from error
 
 
 class Conditions:

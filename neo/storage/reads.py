@@ -3,19 +3,11 @@ from ..cluster.node import Refused, handles
 from ..protocol.packets import ListRecords, ListTransactions, Load, Measure, ObjectHistory
 from ..protocol.types import ClusterState, ErrorCode, NodeKind, RecordPosition
 from .claims import not_here
-from .engine.interface import BrokenData
+from .conditions import look
 from .serve_clients import park
 
 CLIENT = NodeKind.CLIENT
 RUNNING = ClusterState.RUNNING
-
-
-def look(node, method, *args):
-    """Ask the engine; what is broken is an answer."""
-    try:
-        return method(*args)
-    except BrokenData as error:
-        raise node.conditions.broken(error) from error
 
 
 def must_wait(node, peer, packet, request_id):

@@ -10,7 +10,7 @@ from ..protocol.packets import (ClusterStateChanged, Drain, Error, FindTransacti
 from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState,
                               RowTid, TableKey)
 from . import claims, serve_clients
-from .reads import look
+from .conditions import look
 from .transaction import State
 
 CLEAN = 'clean'                 # name of background work: what was dropped

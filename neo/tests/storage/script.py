@@ -259,15 +259,24 @@ class Script:
 
     def commit(self, client, master, ttid, tid, *records):
         client.voted(ttid, *records)
-        assert type(master.lock(ttid, tid)) is Lock.Answer
+        request = master.say(Lock(ttid, tid, tid, ROWS))
+        self.slices()
+        assert type(master.answer_to(request)) is Lock.Answer
         master.unlock(ttid)
+
+    def slices(self, amount=1000):
+        """Do what is to be done in the background; how many slices that took."""
+        count = 0
+        while self.node.background:
+            self.step(events.Slice(amount))
+            count += 1
+            assert count < 1000
+        return count
 
     def nothing_left(self):
         """Is there no transaction, no lock and nothing parked, once the background is done?"""
         node = self.node
-        for _ in range(100):
-            if node.background:
-                self.step(events.Slice(1000))
+        self.slices()
         return not (node.transactions.by_ttid or node.transactions.locks.held or node.parked
                     or node.transactions.locks.contended or node.transactions.locked
                     or node.transactions.kept or node.background

@@ -7,7 +7,7 @@ from neo.protocol import limits
 from neo.protocol.packets import (ConditionChanged, FindTransactions, ListRecords,
                                   ListTransactions, Load, Measure, ObjectHistory, Store, Vote,
                                   WhatBecameOf)
-from neo.protocol.types import ErrorCode, Metadata, Record, Span
+from neo.protocol.types import ErrorCode, Metadata, Span
 from neo.storage.engine.interface import BrokenData
 from neo.storage.engine.memory import MemoryEngine
 
@@ -303,15 +303,3 @@ def test_metadata_that_would_not_fit_in_an_answer_are_refused():
     script.step(events.Received(client.connection, Vote(TTID, (), (), (), [described]), 99))
     assert client.answer_to(99).error == ErrorCode.REFUSED
     assert script.nothing_left()
-
-
-def test_data_of_another_tid_that_are_missing():
-    script = Script()
-    master = script.serve()
-    client = script.client()
-    undo = Record(1, None, None, 0, record(1).checksum, None, 50)
-    client.voted(TTID, undo)
-    master.lock(TTID, 100)
-    master.unlock(TTID)
-    answer = client.ask(ListRecords(0, None, END, ROWS))
-    assert [r.data for r in answer.records] == [None]

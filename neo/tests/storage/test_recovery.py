@@ -378,15 +378,6 @@ def large():
     return script
 
 
-def slices(script):
-    """Until nothing is left to be done in the background; how many that took."""
-    count = 0
-    while script.node.background:
-        script.step(events.Slice(50))
-        count += 1
-    return count
-
-
 def test_a_large_one_is_locked_in_slices(large):
     before = large.commits
     read = large.b.say(Load(1, 101))
@@ -397,7 +388,7 @@ def test_a_large_one_is_locked_in_slices(large):
     assert type(large.m.lock(TTID + 10, 101)) is Lock.Answer   # others are served meanwhile
     large.m.unlock(TTID + 10)
     assert large.m.lock(TTID, 100).error == ErrorCode.REFUSED       # asked for already
-    assert slices(large) > 3
+    assert large.slices(50) > 3
     assert type(large.m.answer_to(large.request)) is Lock.Answer
     assert large.commits > before + 1
     assert large.b.answer_to(read) is None
@@ -421,7 +412,7 @@ def test_a_large_one_half_locked_at_a_change_of_the_primary(large, done, fault, 
         request = master.say(Settle([kept(TTID, 100)]))
         assert master.answer_to(request) is None
         assert master.ask(Settle([])).error == ErrorCode.NOT_READY      # it is at it
-        slices(large)
+        large.slices(50)
         assert master.answer_to(request).last_tid == 100
         large.recover(master, term=3, settle=[kept(TTID, 100)])
     else:
@@ -440,7 +431,7 @@ def test_a_large_one_is_left_to_the_next_start_by_a_stop(large):
 
 def test_the_client_of_a_large_one_may_go(large):
     large.announce(removed=['C1'])
-    slices(large)
+    large.slices(50)
     assert type(large.m.answer_to(large.request)) is Lock.Answer
     large.m.unlock(TTID)
     assert large.b.load(COUNT).tid == 100
@@ -450,7 +441,7 @@ def test_the_client_of_a_large_one_may_go(large):
 def test_nothing_is_stored_to_what_is_being_locked(large):
     answer = large.a.ask(Store(TTID, [record(COUNT + 1)], ()))
     assert answer is None or type(answer) is Error
-    slices(large)
+    large.slices(50)
     large.m.unlock(TTID)
     assert large.b.load(COUNT + 1).error == ErrorCode.NO_OBJECT
 
@@ -463,7 +454,7 @@ def test_what_was_dropped_is_cleaned_in_the_background():
     master.lock(TTID, 100)
     script.recover(master, term=2)
     assert script.engine.needs_cleaning and script.engine.current(1) is None
-    assert slices(script) > 3
+    assert script.slices(50) > 3
     assert not script.engine.needs_cleaning and script.engine.measure()[0] == 0
     script.wait(limits.LAZY_COMMIT)
     assert not script.engine.changed
