@@ -6,14 +6,12 @@ transaction takes one message per storage before *finish*.  The application reso
 """
 from enum import IntEnum
 
-from ...cluster.context import Context
 from ...cluster.node import handles
-from ...protocol.codec import ProtocolError
-from ...protocol.packets import Conflict, GaveWay, GiveWay, Store, Vote
+from ...protocol.packets import Conflict, GiveWay
 from ...protocol.types import Metadata, NodeKind, ObjectSerial
-from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed, exception_for
-from .operation import Operation, succeeded
-
+from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed
+from .operation import DONE, Operation, succeeded
+from .part import RECORD_OVERHEAD, Part
 
 
 class State(IntEnum):
@@ -30,116 +28,6 @@ MAY_BECOME = {
     FINISHING: (VOTED, ENDED),              # refused: nothing has been locked
     ENDED: (),
 }
-
-RECORD_OVERHEAD = 64            # of a record or check beside its data, in a packet
-
-
-class Part(Context):
-    """One storage's part in a transaction."""
-
-    __slots__ = ('transaction', 'storage', 'peer', 'session', 'records', 'checks', 'size',
-                 'unacked', 'oids', 'metadata', 'round', 'asked', 'voted', 'conflicts')
-
-    def __init__(self, transaction, storage):
-        self.transaction = transaction
-        self.storage = storage
-        self.peer = None                # of all that was sent; None: nothing was
-        self.session = None
-        self.records = []               # not sent yet
-        self.checks = []
-        self.size = 0                   # of these
-        self.unacked = 0                # bytes sent and not acknowledged
-        self.oids = set()               # written: it must hold them
-        self.metadata = []
-        self.round = 0                  # how often it gave way here
-        self.asked = False              # a Vote waits for its answer
-        self.voted = False              # in this round
-        self.conflicts = {}             # oid -> current serial, not resolved yet
-
-    def add(self, client, record, check, size):
-        amounts = client.amounts
-        if self.size + size > amounts.store_batch and self.size:
-            self.flush(client)
-        if record is not None:
-            self.records.append(record)
-            self.oids.add(record.oid)
-        else:
-            self.checks.append(check)
-        self.size += size
-        if self.size >= amounts.store_batch or (
-                len(self.records) + len(self.checks) >= amounts.store_batch_records):
-            self.flush(client)
-
-    def reach(self, client):
-        """The peer to send to, or None while the storage is not connected."""
-        if self.peer is None:
-            link = client.links.connected_to(self.storage)
-            if link is not None:
-                self.peer, self.session = link.peer, link.session
-        return self.peer
-
-    def take(self):
-        batch = tuple(self.records), tuple(self.checks)
-        self.records, self.checks, self.size = [], [], 0
-        return batch
-
-    def flush(self, client):
-        peer = self.reach(client)
-        if peer is not None and self.size:
-            size = self.size
-            self.unacked += size
-            client.ask(peer, Store(self.transaction.ttid, *self.take()), Batch(self, size))
-
-    def vote(self, client):
-        """Ask for what is missing of its vote."""
-        if self.asked:
-            self.flush(client)
-        elif self.size or not self.voted:
-            peer = self.reach(client)
-            if peer is not None:
-                if self.voted:
-                    # What is resolved now has to take the place of what it voted.
-                    self.give_way(client)
-                self.asked = True
-                client.ask(peer, Vote(
-                    self.transaction.ttid, *self.take(), tuple(sorted(self.oids)),
-                    tuple(self.metadata)), self)
-
-    def give_way(self, client):
-        self.round += 1
-        self.conflicts.clear()
-        self.voted = False
-        client.send(self.peer, GaveWay(self.transaction.ttid, self.round))
-
-    # -- as the context of its Vote; `Transaction.storage_lost` sees to the loss of it ------
-    def answered(self, client, peer, answer):
-        self.asked = False
-        if answer.ttid != self.transaction.ttid or answer.round > self.round:
-            self.transaction.fail(client, TransactionFailed('%s answers what was not asked' % peer))
-            raise ProtocolError('a vote of transaction %#x, round %d, does not answer one of %r'
-                                % (answer.ttid, answer.round, self.transaction))
-        self.transaction.part_has_voted(client, self, answer.round)
-
-    def refused(self, client, peer, error):
-        self.asked = False
-        self.transaction.fail(client, exception_for(error, peer))
-
-
-class Batch(Context):
-    """The context of a Store."""
-
-    __slots__ = 'part', 'size'
-
-    def __init__(self, part, size):
-        self.part = part
-        self.size = size
-
-    def answered(self, client, peer, answer):
-        self.part.unacked -= self.size
-        self.part.transaction.acknowledged(client)
-
-    def refused(self, client, peer, error):
-        self.part.transaction.fail(client, exception_for(error, peer))
 
 
 class Begin(Operation):
@@ -220,9 +108,9 @@ class Transaction:
 
     def written(self):
         """Oids, ascending."""
-        oids = set(self.records)
-        oids.update(oid for imported in self.imports for oid in imported.oids)
-        return tuple(sorted(oids))
+        if not self.imports:
+            return tuple(sorted(self.records))
+        return tuple(sorted({oid for imported in self.imports for oid in imported.oids}))
 
     def become(self, state):
         assert state in MAY_BECOME[self.state], '%r becomes %s' % (self, state.name)
@@ -235,10 +123,12 @@ class Transaction:
         return part
 
     def route(self, client, oid, record, check, size):
-        for storage in self.table.readable[oid % len(self.table.rows)]:
-            part = self.part(storage)
-            # Whether this is from the current revision, the storage tells anew.
-            part.conflicts.pop(oid, None)
+        readable = self.table.readable
+        for storage in readable[oid % len(readable)]:
+            part = self.parts.get(storage) or self.part(storage)
+            if part.conflicts:
+                # Whether this is from the current revision, the storage tells anew.
+                part.conflicts.pop(oid, None)
             part.add(client, record, check, size)
 
     def store(self, client, record):
@@ -267,7 +157,7 @@ class Transaction:
     def waiting_for_window(self, client, internal=False):
         if self.size > client.amounts.store_window and self.window_is_full(client):
             return self.wait(client, internal)
-        return succeeded()
+        return DONE
 
     def wait(self, client, internal):
         former, operation = self.operation, Waiting(self, internal)
@@ -301,10 +191,13 @@ class Transaction:
         if self.state != VOTING:        # else its thread was interrupted, and votes again
             self.become(VOTING)
         operation = self.wait(client, internal)
+        missing = False
         for part in self.parts.values():
             part.vote(client)
-        # A vote that has waited for what was resolved may have been answered already.
-        self.end_vote(client)
+            missing = missing or not part.voted
+        if not missing:
+            # A vote that has waited for what was resolved has been answered already.
+            self.end_vote(client)
         return operation
 
     def unresolved(self):

@@ -13,7 +13,7 @@ class Operation(Context):
     """Ends with either a `result` or an `error` (an exception instance).  Many are the context of
     their requests too."""
 
-    __slots__ = 'done', 'result', 'error', 'since', 'waited', '_looked'
+    __slots__ = 'done', 'result', 'error', 'since', 'looked', 'waited'
 
     internal = False                    # part of another operation: the driver never sees it
 
@@ -47,9 +47,6 @@ class Operation(Context):
         """It has just ended."""
 
     # -- waiting ----------------------------------------------------------------------------
-    def begin_to_wait(self, now):
-        self.since = self._looked = now
-
     def waits_for(self, client):
         """For what and whom, in words."""
         return client.missing() or 'an answer'
@@ -71,8 +68,8 @@ class Operation(Context):
         """Seconds that it will still wait; None: as long as it takes.  To be called now and
         then."""
         # Time in which this process stood still is not held against anybody.
-        seconds = min(client.now - self._looked, 2 * LOOK)
-        self._looked = client.now
+        seconds = min(client.now - self.looked, 2 * LOOK)
+        self.looked = client.now
         if not self.counts(client):
             return None
         return self.patience(client) - self.account(seconds)
@@ -91,6 +88,9 @@ def succeeded(result=None):
     operation.done = True
     operation.result = result
     return operation
+
+
+DONE = succeeded()              # for what is done as soon as it is called, and has no result
 
 
 def failed(error):
@@ -117,9 +117,10 @@ class Operations:
         return operation
 
     def wait_for(self, client, operation):
-        operation.begin_to_wait(client.now)
+        operation.since = operation.looked = client.now
         self.unfinished[operation] = None
-        self._look_soon(client)
+        if not self._looking:
+            self._look_soon(client)
 
     def ended(self, client, operation):
         self.stalled.pop(operation, None)
@@ -150,9 +151,8 @@ class Operations:
 
     # -- what waits ---------------------------------------------------------------------------
     def _look_soon(self, client):
-        if not self._looking:
-            self._looking = True
-            client.set_timer(LATE, client.now + LOOK)
+        self._looking = True
+        client.set_timer(LATE, client.now + LOOK)
 
     def look(self, client):
         """The timer has come: end what has waited for too long, and say what waits."""

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from ...client.core.client import Client, legacy_of
+from ...client.core.client import Client
+from ...client.core.legacy import legacy_of
 from ...client.exception import TransactionFailed
 from ...protocol.packets import Finish, Identify, Invalidate, WhatBecameOf
 from .conversation import CLUSTER_ID, HISTORY, METADATA, Conversation, record

@@ -1,0 +1,115 @@
+"""One storage's part in a transaction, until *finish* is sent."""
+from ...cluster.context import Context
+from ...protocol.codec import ProtocolError
+from ...protocol.packets import GaveWay, Store, Vote
+from ..exception import TransactionFailed, exception_for
+
+RECORD_OVERHEAD = 64            # of a record or check beside its data, in a packet
+
+
+class Part(Context):
+    """What was sent, or is to be, and what has been answered; the context of its Vote."""
+
+    __slots__ = ('transaction', 'storage', 'peer', 'session', 'records', 'checks', 'size',
+                 'unacked', 'oids', 'metadata', 'round', 'asked', 'voted', 'conflicts')
+
+    def __init__(self, transaction, storage):
+        self.transaction = transaction
+        self.storage = storage
+        self.peer = None                # of all that was sent; None: nothing was
+        self.session = None
+        self.records = []               # not sent yet
+        self.checks = []
+        self.size = 0                   # of these
+        self.unacked = 0                # bytes sent and not acknowledged
+        self.oids = set()               # written: it must hold them
+        self.metadata = []
+        self.round = 0                  # how often it gave way here
+        self.asked = False              # a Vote waits for its answer
+        self.voted = False              # in this round
+        self.conflicts = {}             # oid -> current serial, not resolved yet
+
+    def add(self, client, record, check, size):
+        amounts = client.amounts
+        if self.size + size > amounts.store_batch and self.size:
+            self.flush(client)
+        if record is not None:
+            self.records.append(record)
+            self.oids.add(record.oid)
+        else:
+            self.checks.append(check)
+        self.size += size
+        if self.size >= amounts.store_batch or (
+                len(self.records) + len(self.checks) >= amounts.store_batch_records):
+            self.flush(client)
+
+    def reach(self, client):
+        """The peer to send to, or None while the storage is not connected."""
+        if self.peer is None:
+            link = client.links.connected_to(self.storage)
+            if link is not None:
+                self.peer, self.session = link.peer, link.session
+        return self.peer
+
+    def take(self):
+        batch = tuple(self.records), tuple(self.checks)
+        self.records, self.checks, self.size = [], [], 0
+        return batch
+
+    def flush(self, client):
+        peer = self.reach(client)
+        if peer is not None and self.size:
+            size = self.size
+            self.unacked += size
+            client.ask(peer, Store(self.transaction.ttid, *self.take()), Batch(self, size))
+
+    def vote(self, client):
+        """Ask for what is missing of its vote."""
+        if self.asked:
+            self.flush(client)
+        elif self.size or not self.voted:
+            peer = self.reach(client)
+            if peer is not None:
+                if self.voted:
+                    # What is resolved now has to take the place of what it voted.
+                    self.give_way(client)
+                self.asked = True
+                client.ask(peer, Vote(
+                    self.transaction.ttid, *self.take(), tuple(sorted(self.oids)),
+                    tuple(self.metadata)), self)
+
+    def give_way(self, client):
+        self.round += 1
+        self.conflicts.clear()
+        self.voted = False
+        client.send(self.peer, GaveWay(self.transaction.ttid, self.round))
+
+    # -- as the context of its Vote; `Transaction.storage_lost` sees to the loss of it ------
+    def answered(self, client, peer, answer):
+        self.asked = False
+        if answer.ttid != self.transaction.ttid or answer.round > self.round:
+            self.transaction.fail(client, TransactionFailed('%s answers what was not asked' % peer))
+            raise ProtocolError('a vote of transaction %#x, round %d, does not answer one of %r'
+                                % (answer.ttid, answer.round, self.transaction))
+        self.transaction.part_has_voted(client, self, answer.round)
+
+    def refused(self, client, peer, error):
+        self.asked = False
+        self.transaction.fail(client, exception_for(error, peer))
+
+
+class Batch(Context):
+    """The context of a Store."""
+
+    __slots__ = 'part', 'size'
+
+    def __init__(self, part, size):
+        self.part = part
+        self.size = size
+
+    def answered(self, client, peer, answer):
+        self.part.unacked -= self.size
+        self.part.transaction.acknowledged(client)
+
+    def refused(self, client, peer, error):
+        self.part.transaction.fail(client, exception_for(error, peer))
