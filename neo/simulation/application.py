@@ -9,7 +9,7 @@ from msgpack import packb, unpackb
 from ..client.exception import NoObject, NoRevision, OutcomeUnknown
 from ..cluster.ids import tid_at
 from ..protocol.checksum import checksum
-from ..protocol.types import Compression, Record
+from ..protocol.types import MAX_TID, Compression, Record
 from . import history as outcome
 
 
@@ -107,9 +107,13 @@ class Work:
         self.before = self.client.last_tid + 1
         self.resolve = resolve          # function(old, committed, new values) -> value
         self.patience = patience        # chance to go on at each step
-        self.transaction = None
+        self.transaction = self.operation = None
         self._values = {}               # oid -> value read
         self._serials = {}
+
+    def another(self):
+        """One more of the same kind, by the same thread."""
+        return Work(self.application, self.attempt.kind, self.resolve, self.patience)
 
     def _step(self):
         if self.application.rnd.random() >= self.patience:
@@ -135,6 +139,14 @@ class Work:
             pass
         self.write(oid, value)
 
+    def remove(self, oid):
+        """Delete an object."""
+        self.attempt.writes[oid] = self._serials[oid], None
+
+    def knows(self, oid, serial):
+        """`serial` is that of the object at the snapshot, learnt without reading it."""
+        self._serials[oid] = serial
+
     def new(self, value, filler=b''):
         """Write a new object; gives its oid."""
         oid = yield self.client.new_oid()
@@ -146,12 +158,18 @@ class Work:
         """It must still be what was read when this transaction commits."""
         self.attempt.checks[oid] = self._serials[oid]
 
-    def commit(self, transaction=None):
+    def begin(self):
+        """Take a ttid before all else.  Whoever does so and then takes his time is older than most
+        of those he meets."""
+        self.transaction = yield self.client.begin()
+
+    def commit(self, wanted=None):
         """Gives the tid, or raises whatever prevents it; then nothing of it may stay.
-        `transaction` is one that has begun already."""
+        `wanted`: the tid that it is to have, None for any."""
         attempt = self.attempt
+        attempt.wanted = wanted
         try:
-            yield from self.vote(transaction or (yield self.client.begin()))
+            yield from self.vote(self.transaction or (yield self.client.begin(wanted)))
         except BaseException:
             attempt.state = outcome.ABORTED
             if self.transaction is not None:
@@ -165,6 +183,8 @@ class Work:
             attempt.state = outcome_of(error)
             self.client.abort(self.transaction)
             raise
+        if wanted not in (None, attempt.tid):
+            self.history.problems.append('%s was to have the tid %d' % (attempt, wanted))
         yield from self._committed()
         return attempt.tid
 
@@ -182,27 +202,35 @@ class Work:
         yield from self._vote()
         self._step()
 
-    def import_batch(self, count):
-        """Commit what was written, dealt out to `count` transactions of the near future, as one."""
-        attempt, history = self.attempt, self.history
+    def soon(self, count=1):
+        """Tids of the near future, that nobody else wants.  Others commit meanwhile: what is not
+        far enough ahead is refused."""
         # A tid that is ahead of every clock is refused: one that is wrong is not used for it.
         process = self.application.process
         now = max(self.client.heard, tid_at(process.now() - max(0.0, process.offset)))
-        # Others commit meanwhile; what is not far enough ahead is refused.
-        batch = [(tid, {}) for tid in sorted(
-            {now + self.application.rnd.randint(1, 1 << 26) for _ in range(count)}
-            - history.imported.keys())]
+        return sorted({now + self.application.rnd.randint(1, 1 << 26) for _ in range(count)}
+                      - self.history.imported.keys())
+
+    def import_batch(self, tids, after=None):
+        """Commit what was written, dealt out to transactions with these tids, as one.  Begins at
+        once; gives what waits for its end.  `after`: such a one of before."""
+        attempt, history = self.attempt, self.history
+        batch = [(tid, {}) for tid in tids]
         for i, (oid, (_, data)) in enumerate(attempt.writes.items()):
             batch[i % len(batch)][1][oid] = data
         attempt.imposed = batch
         history.imported.update((tid, attempt) for tid, _ in batch)
         attempt.state = outcome.FINISHING
         attempt.began = self.application.world.now
+        self.operation = self.client.import_batch([
+            (tid, 'p', b'', b'import', b'', [record_of(oid, None, data, tid)
+                                             for oid, data in sorted(writes.items())])
+            for tid, writes in batch], after and after.operation)
+        return self._import(attempt)
+
+    def _import(self, attempt):
         try:
-            attempt.tid = yield self.client.import_batch([
-                (tid, 'p', b'', b'import', b'', [record_of(oid, None, data, tid)
-                                                 for oid, data in sorted(writes.items())])
-                for tid, writes in batch])
+            attempt.tid = yield self.operation
         except Exception as error:
             attempt.state = outcome_of(error)
             raise
@@ -262,6 +290,48 @@ def load(application, oid, before):
     return record
 
 
+def load_latest(application, oid):
+    """The tid of the current revision as of the call, or a later one; None: there is none."""
+    heard = application.client.heard
+    try:
+        record = yield application.client.load_before(oid, MAX_TID)
+    except NoObject:
+        record = None, None, None, None, None
+    application.history.latest.append((application.label, oid, heard, record[0], record[4]))
+    return record[0]
+
+
+def history_of(application, oid, before, limit):
+    """`[(tid, size)]`, newest first."""
+    revisions = yield application.client.object_history(oid, before, limit)
+    application.history.revisions.append(
+        (application.label, oid, before, limit, [revision.tid for revision in revisions]))
+    return revisions
+
+
+def iterate(application, start, stop):
+    """All transactions and records with start <= tid < stop, chunk by chunk."""
+    client = application.client
+    yield client.when_ready()
+    transactions, records = {}, {}
+    for call, place in (client.list_transactions, (start,)), (client.list_records, (start, None)):
+        waiting = client.groups()
+        while waiting:
+            rows, at = waiting.pop(), place
+            while at is not None:
+                found = yield call(rows, *at, stop)
+                if found is None:               # these rows are not on one storage any more
+                    waiting += client.groups(rows)
+                    break
+                found, at = found
+                if call == client.list_transactions:
+                    transactions.update((row.tid, (row.ttid, row.oids)) for row in found)
+                    at = at and (at,)
+                else:
+                    records.update(((row.tid, row.oid), row.data) for row in found)
+    application.history.chunks.append((application.label, start, stop, transactions, records))
+
+
 # -- the data of objects ----------------------------------------------------------------------
 def pack(attempt, value, filler=b''):
     """Every revision is another one: it names the attempt that wrote it."""
@@ -278,4 +348,4 @@ def attempt_of(data):
 
 
 def record_of(oid, base, data, tid=None):
-    return Record(oid, base, tid, Compression.NONE, checksum(data), data, None)
+    return Record(oid, base, tid, Compression.NONE, checksum(data or b''), data, None)

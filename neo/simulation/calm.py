@@ -1,5 +1,5 @@
 """What is expected while nothing goes wrong: no error, and a known rate of commits."""
-from ..client.exception import RequestRefused, TransactionFailed
+from ..client.exception import RequestRefused, TidRefused, TransactionFailed
 
 # In ways of a message: a transaction of these workloads takes 10 to 40 of them, and up to 120 where
 # there are few of them and many contend.
@@ -39,14 +39,14 @@ class Calm:
             self.world.violation('%s: %r, while nothing is wrong' % (attempt, error))
 
     def _excused(self, attempt, began, error):
-        """An import is refused once others have been given higher tids; those of the same client
-        that followed it fail with it."""
-        if attempt is None or not attempt.imposed:
+        """Who wants a tid is refused once others have been given higher ones; imports of the same
+        client that followed fail with it."""
+        if attempt is None or not (attempt.imposed or attempt.wanted):
             return False
-        if type(error) is RequestRefused and 'is not above' in str(error):
+        if type(error) in (RequestRefused, TidRefused) and 'is not above' in str(error):
             self._refused[attempt.client] = self.world.now
             return True
-        if type(error) is TransactionFailed:
+        if type(error) is TransactionFailed and attempt.imposed:
             self._followed.append((attempt, began, error))      # who was first may be told later
             return True
         return False

@@ -10,18 +10,19 @@ class Attempt:
     """One transaction that a client tried to commit, and how it ended as far as it knows."""
 
     __slots__ = ('number', 'client', 'kind', 'ttid', 'writes', 'checks', 'state', 'tid', 'imposed',
-                 'began', 'told')
+                 'wanted', 'began', 'told')
 
     def __init__(self, number, client, kind):
         self.number = number
         self.client = client        # label of its process
         self.kind = kind            # of the workload
         self.ttid = None
-        self.writes = {}            # oid -> (base, data)
+        self.writes = {}            # oid -> (base, data); no data: it is deleted
         self.checks = {}            # oid -> serial
         self.state = OPEN
         self.tid = None
         self.imposed = ()           # of an import: [(tid, {oid: data})]
+        self.wanted = None          # the tid that it is to have
         self.began = None           # when *finish* was called
         self.told = None            # when it was answered with a tid
 
@@ -35,6 +36,11 @@ class History:
         self.attempts = []
         self.commits = Counter()    # by client
         self.loads = []             # (client, oid, before, tid, next tid, data); no data: no object
+        self.latest = []            # of loads of what is current: (client, oid, the highest tid it
+                                    # had heard of when it asked, tid or None, data)
+        self.chunks = []            # of iterations: (client, start, stop, {tid: (ttid, oids)} or
+                                    # None, {(tid, oid): data} or None)
+        self.revisions = []         # of object histories: (client, oid, before, limit, tids)
         self.imported = {}          # imposed tid -> the attempt
         self.heard = {}             # client label -> [(tid, oids or None)] as delivered to ZODB;
                                     # None: everything may have changed

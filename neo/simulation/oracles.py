@@ -6,6 +6,9 @@ from .application import attempt_of, unpack
 from .history import ABORTED, COMMITTED, OPEN
 
 
+MISSING = object()
+
+
 def durable(history, past):
     """What was told to be committed is there, with that tid and data."""
     for attempt in history.attempts:
@@ -14,7 +17,7 @@ def durable(history, past):
                 if tid not in past.transactions:
                     yield '%s was told committed, and %d is not there' % (attempt, tid)
                 for oid, data in writes.items():
-                    if past.data.get((oid, tid)) != data:
+                    if past.data.get((oid, tid), MISSING) != data:
                         yield '%s was told committed, and object %d at %d is not what it wrote' % (
                             attempt, oid, tid)
 
@@ -58,9 +61,9 @@ def no_zombies(history, past):
             yield 'transaction %d has ttid %d, which nobody used' % (tid, ttid)
         elif attempt.state in (ABORTED, OPEN):
             yield '%s is there as %d' % (attempt, tid)
-    for (oid, tid), data in sorted(past.data.items()):
-        attempt = history.attempts[attempt_of(data)]
-        if attempt.state in (ABORTED, OPEN):
+    for (oid, tid), data in sorted(past.data.items(), key=lambda item: item[0]):
+        attempt = None if data is None else history.attempts[attempt_of(data)]
+        if attempt is not None and attempt.state in (ABORTED, OPEN):
             yield 'object %d at %d was written by %s' % (oid, tid, attempt)
 
 
@@ -81,6 +84,51 @@ def snapshot(history, past):
         elif next_tid is not None and next_tid != now[1]:
             yield '%s has read that object %d of %d ended at %d: now at %s' % (
                 client, oid, tid, next_tid, now[1])
+
+
+def current(history, past):
+    """Who asked for the current revision got one that is not older than what he had heard of."""
+    for client, oid, heard, tid, data in history.latest:
+        at_least = past.before(oid, heard + 1)
+        if tid is None:
+            if at_least is not None and past.data[oid, at_least[0]] is not None and (
+                    at_least[1] is None or not _was_deleted(past, oid)):
+                yield '%s had heard of %d, and found no object %d: there is that of %d' % (
+                    client, heard, oid, at_least[0])
+        elif past.data.get((oid, tid), MISSING) != data:
+            yield '%s was given object %d of %d, which is not there so' % (client, oid, tid)
+        elif at_least is not None and tid < at_least[0]:
+            yield '%s had heard of %d, and was given object %d of %d as current, not of %d' % (
+                client, heard, oid, tid, at_least[0])
+
+
+def _was_deleted(past, oid):
+    return any(past.data[oid, tid] is None for tid in past.revisions[oid])
+
+
+def listed(history, past):
+    """An iteration has given all that there is, and the history of an object too."""
+    for client, start, stop, transactions, records in history.chunks:
+        expected = {tid: it for tid, it in past.transactions.items() if start <= tid < stop}
+        if transactions != expected:
+            yield '%s has listed %s from %d to %d, where there are %s' % (
+                client, *_differences(transactions, expected), start, stop)
+        expected = {(tid, oid): data for (oid, tid), data in past.data.items()
+                    if start <= tid < stop}
+        if records != expected:
+            yield '%s has listed records %s, from %d to %d, where there are %s' % (
+                client, *_differences(records, expected), start, stop)
+    for client, oid, before, limit, tids in history.revisions:
+        expected = [tid for tid in past.revisions.get(oid, ()) if tid < before][::-1]
+        # Storages may give fewer at once.
+        if tids != expected[:len(tids)] or len(tids) < min(1, limit, len(expected)):
+            yield '%s was told that the history of object %d before %d is %s, not %s' % (
+                client, oid, before, tids, expected[:limit])
+
+
+def _differences(one, other):
+    return ({key: one[key] for key in one.keys() if one[key] != other.get(key, MISSING)},
+            {key: other[key] for key in other.keys() if other[key] != one.get(key, MISSING)})
 
 
 def ordered(history, past):
@@ -177,12 +225,10 @@ def sound(history, past, workloads):
         changes.setdefault(tid, {})[oid] = data
     ready = {workload: False for workload in workloads}
     for tid in sorted(changes):
-        before = {}
-        for oid in changes[tid]:
-            if oid in values:
-                before[oid] = values[oid]
-        values.update((oid, unpack(data)) for oid, data in changes[tid].items())
-        attempts = {oid: attempt_of(data) for oid, data in changes[tid].items()}
+        before = {oid: values.pop(oid) for oid in changes[tid] if oid in values}
+        there = {oid: data for oid, data in changes[tid].items() if data is not None}
+        values.update((oid, unpack(data)) for oid, data in there.items())
+        attempts = {oid: attempt_of(data) for oid, data in there.items()}
         for workload in workloads:
             if not ready[workload] and workload.oids and all(o in values for o in workload.oids):
                 ready[workload] = True
@@ -191,8 +237,8 @@ def sound(history, past, workloads):
                     yield 'at %d %s' % (tid, complaint)
 
 
-ORACLES = (durable, atomic, no_zombies, snapshot, ordered, in_real_time, no_lost_update,
-           conflicts_are_true, syncs_are_true, equal_replicas)
+ORACLES = (durable, atomic, no_zombies, snapshot, current, listed, ordered, in_real_time,
+           no_lost_update, conflicts_are_true, syncs_are_true, equal_replicas)
 
 
 def judge(history, past, workloads):

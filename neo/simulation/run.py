@@ -12,6 +12,7 @@
 from collections import Counter
 from random import Random
 
+from ..client.exception import NoObject
 from ..protocol.limits import PING_INTERVAL
 from . import oracles
 from .application import load
@@ -206,8 +207,13 @@ class Run:
     def _read_all(self, application, oids):
         yield application.client.when_ready()
         for oid in oids:
-            record = yield from load(application, oid, application.client.last_tid + 1)
-            now = self.past.before(oid, application.client.last_tid + 1)
-            if now[0] != record[0] or record[4] != self.past.data[oid, now[0]]:
+            tid = self.past.revisions[oid][-1]
+            data = self.past.data[oid, tid]
+            try:
+                record = yield from load(application, oid, application.client.last_tid + 1)
+                found = record[0], record[4]
+            except NoObject:
+                found = tid, None
+            if found != (tid, data):
                 self.sim.world.violation('after a restart object %d is of %d, not of %d' % (
-                    oid, record[0], now[0]))
+                    oid, found[0], tid))

@@ -3,6 +3,9 @@ must hold in every state they ever had.
 
 `setup` and `transact` are generators run by `Application`.
 """
+from ..client.exception import NEOStorageError, NoObject, NoRevision
+from .application import history_of, iterate, load, load_latest
+
 
 class Workload:
     """`rnd` is of the workload, common to its threads."""
@@ -171,20 +174,144 @@ class Creations(Workload):
 
 
 class Imports(Workload):
-    """Batches of transactions with tids of their own, of new objects and of some common ones."""
+    """Batches of transactions with tids of their own: of new objects, of common ones, and of some
+    whose oids the cluster has never given.  Several are under way at once."""
 
     kind = 'import'
+    FOREIGN = 1 << 32               # there the oids of others begin
+    APART = 1 << 20                 # more than anybody takes ahead
+
+    def initial(self):
+        self.foreign = self.FOREIGN
+        return [0] * 3
+
+    def transact(self, work, rnd):
+        works, waiting, tids = [work], [], ()
+        for _ in range(rnd.choice([0, 0, 1, 3])):
+            works.append(work.another())
+        after = None
+        for work in works:
+            yield from self._prepare(work, rnd)
+            tids = [tid for tid in work.soon(rnd.randint(1, 4)) if tid > max(tids, default=0)]
+            if not tids:
+                break
+            # Each may be waited for in any order: they end in that in which they have begun.
+            waiting.append(work.import_batch(tids, after))
+            after = work if rnd.random() < .5 else None
+        errors = []
+        for wait in waiting:
+            try:
+                yield from wait
+            except NEOStorageError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _prepare(self, work, rnd):
+        for oid in rnd.sample(self.oids, rnd.randint(0, 3)):
+            work.write(oid, 0)
+        for i in range(rnd.choice([1, 5, 30])):
+            yield from work.new(i, bytes(rnd.choice([0, 1000])))
+        if rnd.random() < .3:
+            self.foreign += self.APART
+            work.history.given(self.foreign, work.attempt.client)
+            work.write(self.foreign, 0)
+            self.oids.append(self.foreign)
+
+
+class Chosen(Workload):
+    """Transactions that want a certain tid; the objects are few, so that they meet."""
+
+    kind = 'chosen tid'
+
+    def initial(self):
+        return [[0]] * 2
+
+    def transact(self, work, rnd):
+        for oid in rnd.sample(self.oids, rnd.randint(1, 2)):
+            value = yield from work.read(oid)
+            work.write(oid, [value[0] + 1, work.attempt.number])
+        wanted = work.soon() if rnd.random() < .7 else ()
+        yield from work.commit(*wanted)
+
+    def check(self, values, before, attempts):
+        for oid in self.oids:
+            if oid in before and values[oid] != [before[oid][0] + 1, attempts[oid]]:
+                yield 'object %d went from %s to %s' % (oid, before[oid], values[oid])
+
+
+class Watched(Workload):
+    """One object that many check while they write their own, and that few write, who have begun
+    long before."""
+
+    kind = 'watched'
+
+    def initial(self):
+        return [0] * 5
+
+    def transact(self, work, rnd):
+        if rnd.random() < .3:
+            yield from work.begin()
+            yield rnd.choice([.01, .1, .5])
+            yield from work.change(self.oids[0], work.attempt.number)
+        else:
+            yield from work.read(self.oids[0])
+            work.check(self.oids[0])
+            yield from work.change(rnd.choice(self.oids[1:]), work.attempt.number)
+        yield from work.commit()
+
+
+class Deletions(Workload):
+    """Objects that come and go."""
+
+    kind = 'deletion'
 
     def initial(self):
         return [0] * 3
 
     def transact(self, work, rnd):
-        for oid in rnd.sample(self.oids, rnd.randint(0, 3)):
-            yield from work.read(oid)
-            work.write(oid, 0)
-        for i in range(rnd.choice([1, 5, 30])):
-            yield from work.new(i, bytes(rnd.choice([0, 1000])))
-        yield from work.import_batch(rnd.randint(1, 4))
+        application, before = work.application, work.before
+        for oid in rnd.sample(self.oids, rnd.randint(1, 2)):
+            revision, *_ = yield from history_of(application, oid, before, rnd.choice([1, 3, 100]))
+            work.knows(oid, revision.tid)
+            if revision.size:
+                yield from work.read(oid)
+                work.remove(oid)
+            else:
+                try:
+                    yield from load(application, oid, before)
+                    work.history.problems.append('object %d was read, and is deleted' % oid)
+                except (NoObject, NoRevision):
+                    pass
+                work.write(oid, work.attempt.number)
+        yield from work.commit()
 
 
-WORKLOADS = Bank, Counters, Chains, Pairs, Creations, Imports
+class Readings(Workload):
+    """Reads of all kinds, also of what is current, whatever ZODB has been told."""
+
+    kind = 'reading'
+
+    def initial(self):
+        return [0] * 3
+
+    def transact(self, work, rnd):
+        application, last_tid = work.application, work.client.last_tid
+        kind = rnd.random()
+        if kind < .3:
+            # Where chunks are tiny, all of the past would take too long.
+            recent = [a.tid for a in work.history.attempts[-50:] if a.tid is not None]
+            yield from iterate(application, min([*recent, last_tid]), last_tid + 1)
+        elif kind < .6:
+            for oid in rnd.sample(self.oids, 2):
+                yield from load_latest(application, oid)
+        elif kind < .8:
+            yield from history_of(application, rnd.choice(self.oids), last_tid + 1, 100)
+        for oid in rnd.sample(self.oids, rnd.randint(0, 2)):
+            yield from work.change(oid, work.attempt.number)
+        if work.attempt.writes:
+            yield from work.commit()
+
+
+WORKLOADS = (Bank, Counters, Chains, Pairs, Creations, Imports, Chosen, Watched, Deletions,
+             Readings)

@@ -35,11 +35,14 @@ def load(node, peer, packet, request_id):
             raise Refused(ErrorCode.NO_OBJECT, 'no object %#x' % oid)
         raise Refused(ErrorCode.NO_REVISION, 'object %#x has no revision before %#x'
                       % (oid, packet.before))
-    tid, next_tid, _, _, data, _ = found
+    tid, next_tid, *rest = found
+    if next_tid is not None and node.transactions.locked_below(next_tid + 1) is not None:
+        next_tid = None         # it may still be dropped: as far as anybody knows, nothing follows
+    data = rest[2]
     if data is None:
         raise Refused(ErrorCode.NO_OBJECT if next_tid is None else ErrorCode.NO_REVISION,
                       'object %#x was deleted at %#x' % (oid, tid))
-    node.answer(peer, request_id, Load.Answer(oid, *found))
+    node.answer(peer, request_id, Load.Answer(oid, tid, next_tid, *rest))
 
 
 @handles(ObjectHistory, sender=CLIENT, phase=RUNNING)

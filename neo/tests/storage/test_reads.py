@@ -55,6 +55,15 @@ def test_broken_data(script):
     assert script.a.load(1).error == ErrorCode.BROKEN_DATA
 
 
+def test_what_is_only_locked_does_not_end_a_revision(script):
+    script.commit(script.a, script.m, TTID, 100, record(1, data=b'1'))
+    script.a.voted(TTID + 1, record(1, 100, data=b'2'))
+    script.m.lock(TTID + 1, 200)
+    assert script.b.load(1, 150).next_tid is None
+    script.m.unlock(TTID + 1)
+    assert script.b.load(1, 150).next_tid == 200
+
+
 def test_a_read_waits_for_what_is_locked_below_it(script):
     script.commit(script.a, script.m, TTID, 100, record(1, data=b'1'))
     script.a.voted(TTID + 1, record(1, 100, data=b'2'))
