@@ -246,7 +246,7 @@ class Work:
 
     def _store(self, oid):
         base, data = self.attempt.writes[oid]
-        return self.client.store(self.transaction, record_of(oid, base, data))
+        return self.client.store(self.transaction, record_of(oid, base, data, self.attempt.wanted))
 
     def _vote(self):
         metadata = ' ', b'user', b'%s %d' % (self.attempt.kind.encode(), self.attempt.number), b''

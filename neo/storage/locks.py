@@ -2,7 +2,8 @@
 a transaction").
 
 An owner is any hashable object with a `ttid`, which orders those who wait (the lowest, thus
-oldest, first), and a `group`: owners of one group that is not None do not exclude each other.
+oldest, first), and a method `group_of(oid)`: owners of one group that is not None do not exclude
+each other.
 
 Each lock has one *mode* at a time, which all its holders have in common: SHARED, a group, or the
 one exclusive holder itself.  So those who wait are granted in their order up to the first one of
@@ -19,10 +20,10 @@ SHARED = 'shared'
 TTID = attrgetter('ttid')
 
 
-def _mode(owner, shared):
+def _mode(oid, owner, shared):
     # An owner of a group is in the mode of the group whatever it does: what it shares with others
     # would exclude the others of its group.
-    group = owner.group
+    group = owner.group_of(oid)
     return (SHARED if shared else owner) if group is None else (group,)
 
 
@@ -38,13 +39,14 @@ class Locks:
         """Is it granted at once?  If not, `owner` waits, and gets it by a `release`."""
         held = self.held.get(oid)
         if held is None:
-            self.held[oid] = _Lock(owner, SHARED) if shared and owner.group is None else owner
+            self.held[oid] = (
+                _Lock(owner, SHARED) if shared and owner.group_of(oid) is None else owner)
             return True
         if held is owner:
             return True
         if type(held) is not _Lock:
-            held = self.held[oid] = _Lock(held, _mode(held, False))
-        granted = held.take(owner, _mode(owner, shared))
+            held = self.held[oid] = _Lock(held, _mode(oid, held, False))
+        granted = held.take(owner, _mode(oid, owner, shared))
         self._tidy(oid, held)
         return granted
 

@@ -64,6 +64,11 @@ class Transaction:
             return self.writes
         return [*self.writes, *(oid for oid in self.checks if oid not in self.writes)]
 
+    def group_of(self, oid):
+        """Imports of one client replace whatever is there, in their order: they need not exclude
+        each other.  What was made from a certain revision does exclude them."""
+        return self.group if self.writes.get(oid, 0) is None else None
+
     def impose(self, tids):
         """These tids are chosen by the client, which imports them."""
         self.group = self.client.id

@@ -11,6 +11,9 @@ class Owner:
     def __init__(self, ttid, group=None):
         self.ttid, self.group = ttid, group
 
+    def group_of(self, oid):
+        return self.group
+
     def __repr__(self):
         return 'T%d' % self.ttid
 
@@ -225,8 +228,7 @@ class Counted(Owner):
         Counted.looks += 1
         return self._ttid
 
-    @property
-    def group(self):
+    def group_of(self, oid):
         Counted.looks += 1
 
     def __hash__(self):

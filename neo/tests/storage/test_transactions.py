@@ -452,6 +452,18 @@ def test_imports_of_one_client_share(script):
     assert answer(script.b, other) is None
 
 
+def test_who_wants_a_tid_excludes_the_others_of_its_client(script):
+    """Only what replaces whatever is there is not made from anything."""
+    script.commit(script.a, script.m, TTID, 100, record(1))
+    script.a.voted(TTID + 1, record(1, 100, tid=200), transactions=[metadata(1, tid=200)])
+    script.a.vote(TTID + 2, record(1, 100, tid=300), transactions=[metadata(1, tid=300)])
+    script.b.vote(TTID + 3, record(1, 100))
+    assert script.a.quiet()
+    script.m.lock(TTID + 1, 200)
+    script.m.unlock(TTID + 1)
+    assert script.a.take(Conflict).conflicts == ((1, 200),)
+
+
 def test_imports_of_two_clients_exclude_each_other(script):
     script.a.store(OLD, record(1, None, tid=100))
     script.b.store(YOUNG, record(1, None, tid=100))
