@@ -55,7 +55,8 @@ def write(sim, client, transaction, oid):
     """Commit a new object in a transaction that has begun."""
     work = sim.work(client)
     work.write(oid, 0)
-    return (yield from work.commit(transaction))
+    work.transaction = transaction
+    return (yield from work.commit())
 
 
 def test_a_deadlock_of_two_transactions_ends():
