@@ -20,7 +20,10 @@ def check(options):
         options.database = './%s-%s.sqlite' % (options.cluster, options.name)
         options.adapter = options.adapter or 'SQLite'
     if not options.reset or options.check_config:
-        engine.check(options.adapter, options.database)
+        cluster = engine.check(options.adapter, options.database)
+        if cluster not in (None, options.cluster):
+            raise UsageError('--database: %s belongs to cluster %s, not to %s'
+                             % (options.database, cluster, options.cluster))
     else:
         engine.reset(options.adapter, options.database)
         print('neostorage: there is no database at %s now' % options.database)

@@ -31,8 +31,8 @@ def open_engine(adapter, database, engine=None):
 
 def check(adapter, database):
     """EngineError if it can be seen that it can't be opened; nothing is changed, and it may be in
-    use."""
-    _module(adapter, database).check(database)
+    use.  Returns the name of the cluster whose database it is, None if that can't be seen."""
+    return _module(adapter, database).check(database)
 
 
 def reset(adapter, database):

@@ -60,6 +60,7 @@ _moved = 'FROM pending_obj WHERE number = ? AND (oid, tid) <= (?, ?)'
 # Parameters are `?`.  Bounds are inclusive above, so that each fits into 63 bits.
 STATEMENTS = dict(
     config='SELECT name, value, checksum FROM config',
+    value='SELECT value FROM config WHERE name = ?',
     put='REPLACE INTO config (name, value, checksum) VALUES (?, ?, ?)',
 
     first_pended='SELECT MIN(number) FROM pending_obj',

@@ -8,6 +8,8 @@ import tempfile
 from functools import wraps
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import msgpack
+
 from ...protocol.limits import FREE_SPACE_RESERVE, KiB, MiB
 from . import schema
 from .interface import Engine, EngineError
@@ -147,8 +149,8 @@ class SqliteEngine(SqlEngine):
         if getattr(error, 'sqlite_errorcode', None) == sqlite3.SQLITE_FULL:
             space = self._space.space()
             explained = EngineError(
-                '%s: %d bytes are free, %d are kept in reserve, %d were promised'
-                % (explained, space.free, space.reserved, space.promised))
+                '%s: %.1f MiB are free, %.1f MiB are kept in reserve, %.1f MiB were promised'
+                % (explained, *[size / MiB for size in space[1:]]))
         self._failed = str(explained)
         return explained
 
@@ -247,7 +249,8 @@ def _check_ids(path, application_id, version):
         raise EngineError('%s was made by a newer version of NEO (schema %d, here %d)'
                           % (path, version, schema.VERSION))
     if version < schema.VERSION:
-        raise EngineError('%s has an unknown schema (%d)' % (path, version))
+        raise EngineError('%s was made by a version of NEO that was never released (schema %d,'
+                          ' here %d)' % (path, version, schema.VERSION))
 
 
 def _create(path):
@@ -295,7 +298,7 @@ def _sync_folder(folder):
 
 def check(database):
     """EngineError if it can be seen that it can't be opened; nothing is changed, and it may be in
-    use."""
+    use.  Returns the name of its cluster, None if that can't be seen."""
     path, _ = parse(database)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
@@ -309,6 +312,18 @@ def check(database):
     for needed in [path, folder] if there else [folder]:
         if not os.access(needed, os.W_OK):
             raise EngineError('%s may not be written' % needed)
+    return _cluster_of(path) if there else None
+
+
+def _cluster_of(path):
+    connection = sqlite3.connect(_uri(path, 'ro&immutable=1'), uri=True)
+    try:
+        packed = connection.execute(schema.STATEMENTS['value'], ('cluster',)).fetchone()
+        return packed and msgpack.unpackb(packed[0])
+    except (sqlite3.DatabaseError, ValueError):
+        return None                     # the log may have it
+    finally:
+        connection.close()
 
 
 def reset(database):

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from neo.protocol.types import MAX_ID
-from neo.storage.engine import open_engine, reset
+from neo.storage.engine import check, open_engine, reset
 from neo.storage.engine.interface import EngineError
 from neo.storage.engine.schema import VERSION
 from neo.storage.engine.sqlite import APPLICATION_ID, SqliteEngine, parse
@@ -94,6 +94,13 @@ def newer(path):
     connection.close()
 
 
+def older(path):
+    fill(path)
+    connection = sqlite3.connect(path)
+    connection.execute('PRAGMA user_version = %d' % (VERSION - 1))
+    connection.close()
+
+
 def overwrite(path, at, data):
     with open(path, 'r+b') as file:
         file.seek(at)
@@ -126,7 +133,8 @@ def bad_schema_page(path):
 
 
 @pytest.mark.parametrize('make, message', [
-    (foreign, 'another application'), (newer, 'newer version'), (text, 'not a database of NEO'),
+    (foreign, 'another application'), (newer, 'newer version'), (older, 'never released'),
+    (text, 'not a database of NEO'),
     (short, 'not a database of NEO'), (no_magic, 'not a database of NEO'),
     (bad_page_size, 'not a database of NEO'), (bad_schema_page, 'corrupted')])
 def test_what_is_not_ours_or_not_whole_is_left_alone(path, tmp_path, make, message):
@@ -224,6 +232,29 @@ def test_open_engine(path):
         open_engine('Oracle', path)
     with pytest.raises(EngineError, match='SQLite has no choice'):
         open_engine('SQLite', path, 'InnoDB')
+
+
+def test_check_changes_nothing(path, tmp_path):
+    assert check(None, path) is None
+    engine = open_engine(None, path)
+    assert check(None, path) is None        # in use
+    engine.put('cluster', 'somebody')
+    engine.commit()
+    assert check(None, path) in (None, 'somebody')
+    engine.close()
+    before = files(tmp_path)
+    assert check('SQLite', 'file:%s?cache_size=5' % path) == 'somebody'
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize('make', [foreign, newer, older, text, no_magic])
+def test_check_refuses_what_can_not_be_opened(path, make):
+    make(path)
+    with pytest.raises(EngineError) as refused:
+        check(None, path)
+    with pytest.raises(EngineError) as caught:
+        open_engine(None, path)
+    assert str(refused.value) == str(caught.value)
 
 
 # -- reset ----------------------------------------------------------------------------------

@@ -249,6 +249,16 @@ def test_what_neostorage_refuses(arguments, said):
         neostorage.check(parsed(STORAGE, *BASE, *arguments))
 
 
+def test_a_database_of_another_cluster(tmp_path):
+    path = str(tmp_path / 'x.sqlite')
+    database = engine.open_engine(None, path)
+    database.put('cluster', 'other')
+    database.commit()
+    database.close()
+    with pytest.raises(UsageError, match='x.sqlite belongs to cluster other, not to test'):
+        neostorage.check(parsed(STORAGE, *BASE, '-d', path))
+
+
 def test_several_masters():
     """They are known to who looks for the primary; there is one in this version."""
     masters = ['-m', 'h:1, i:1']
