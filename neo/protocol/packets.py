@@ -312,6 +312,16 @@ class ClientIsSilent:
     client: NodeId
 
 
+@request(code=35, route='storage -> client')
+class DoesWait:
+    """This transaction has locks that others wait for, and nothing was said about it for a while.
+    Does it wait for other nodes, or other transactions, and not for its application?"""
+    ttid: Ttid
+
+    class Answer:
+        waits: Bool
+
+
 # -- reads ----------------------------------------------------------------------------------
 @request(code=40, route='client -> storage')
 class Load:

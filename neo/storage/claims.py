@@ -84,7 +84,7 @@ def _data_elsewhere(node, oid, tid, data_tid):
 def vote(node, txn, packet):
     """Is all here that its client says it has stored here, and do its metadata fit it?  Returns
     the bytes of the metadata."""
-    if txn is not None and txn.vote is not None:
+    if txn is not None and txn.state is not State.OPEN:
         raise refused('transaction %#x is being voted already', packet.ttid)
     held = {record.oid for record in packet.records}
     if txn is not None:

@@ -2,18 +2,18 @@
 from ..cluster import seek
 from ..cluster.node import Node, handler_table
 from ..protocol import limits
-from ..protocol.packets import ClientIsSilent, Identify
+from ..protocol.packets import Identify
 from ..protocol.types import ClusterState, NodeKind
 from . import reads, serve_clients, serve_master
 from .conditions import Conditions
 from .locking import LOCK, Locking
 from .serve_master import CLEAN
+from .silence import SILENCE, Silence
 from .space import SPACE, Space
 from .state import State
 from .transactions import Transactions
 
-# The names of its timers.
-COMMIT, LOCKS = 'commit', 'locks'
+COMMIT = 'commit'               # timer
 
 
 class Storage(Node):
@@ -47,13 +47,14 @@ class Storage(Node):
         self.locking = Locking(self)
         self.conditions = Conditions(self)
         self.space = Space(self)
+        self.silence = Silence(self)
         self.clients = {}               # id -> Client: those announced
         self.last_announced = 0         # number of the last client announced in this term
         # Clients not announced yet: connection -> (Peer, Identify, request id).
         self.waiting = {}
         # Reads that wait for a transaction: ttid -> [(Peer, packet, request id)].
         self.parked = {}
-        self._commit_set = self._locks_set = False      # timers
+        self._commit_set = False        # the timer
         self.draining = 0               # request id of Drain: no transactions begin
 
     # -- the connection to the master -------------------------------------------------------
@@ -139,26 +140,6 @@ class Storage(Node):
     def waits(self, peer):
         return peer.connection in self.waiting
 
-    def watch_locks(self):
-        """See to it that clients who block others don't do so for good."""
-        if not self._locks_set:
-            self._locks_set = True
-            self.set_timer(LOCKS, self.now + limits.LOCK_PATIENCE / 4)
-
-    def _report_silent(self):
-        for txn in self.transactions.locks.wanted():
-            waits = txn.waiting and txn.asked != txn.round
-            if txn.tid is not None or waits:
-                txn.blocks_since = None         # it waits itself, rightly
-            elif txn.blocks_since is None:
-                txn.blocks_since = self.now
-            elif self.now - max(txn.heard, txn.blocks_since) >= limits.LOCK_PATIENCE:
-                client = txn.client
-                if not client.reported and self.master is not None:
-                    client.reported = True
-                    self.log('%s blocks others and says nothing', client.id)
-                    self.send(self.master, ClientIsSilent(client.id))
-
     # -- timers and durability ------------------------------------------------------------------
     def lazily(self):
         """The engine was changed, and nobody waits for that to be durable."""
@@ -193,10 +174,7 @@ class Storage(Node):
                 self.durable()
         elif name == SPACE:
             self.space.look()
-        elif name == LOCKS:
-            self._locks_set = False
-            if self.transactions.locks.contended:
-                self._report_silent()
-                self.watch_locks()
+        elif name == SILENCE:
+            self.silence.look()
 
     handlers = handler_table(reads, serve_clients, serve_master)

@@ -207,7 +207,7 @@ def tell(node):
     """Send to clients what became of locks, conflicts and votes."""
     transactions = node.transactions
     if transactions.locks.contended:
-        node.watch_locks()
+        node.silence.watch()
     if transactions.in_the_way:
         asked, transactions.in_the_way = transactions.in_the_way, []
         for txn in asked:

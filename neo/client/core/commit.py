@@ -7,7 +7,7 @@ transaction takes one message per storage before *finish*.  The application reso
 from enum import IntEnum
 
 from ...cluster.node import handles
-from ...protocol.packets import Conflict, GiveWay
+from ...protocol.packets import Conflict, DoesWait, GiveWay
 from ...protocol.types import Metadata, NodeKind, ObjectSerial
 from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed
 from .operation import DONE, Operation, succeeded
@@ -105,6 +105,11 @@ class Transaction:
 
     def __repr__(self):
         return 'Transaction(%#x, %s)' % (self.ttid, self.state.name.lower())
+
+    def does_wait(self):
+        """Is it for the cluster to go on, and not for the application?"""
+        return self.error is None and (self.state in (VOTING, FINISHING) or (
+            self.operation is not None and not self.operation.done))
 
     def written(self):
         """Oids, ascending."""
@@ -298,3 +303,10 @@ def asked_to_give_way(client, peer, packet, request_id):
     transaction, part = client.part_of(packet.ttid, peer)
     if part is not None and transaction.state in (OPEN, VOTING):
         transaction.give_way(client, part)
+
+
+@handles(DoesWait, sender=NodeKind.STORAGE)
+def asked_what_it_waits_for(client, peer, packet, request_id):
+    transaction = client.transactions.get(packet.ttid)
+    client.answer(peer, request_id, DoesWait.Answer(
+        transaction is not None and transaction.does_wait()))

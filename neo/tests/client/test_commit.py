@@ -5,7 +5,8 @@ from ZODB.POSException import StorageTransactionError
 from ...client.exception import (ClusterFull, ClusterUnavailable, NEOStorageError,
                                  TransactionFailed)
 from ...protocol import limits
-from ...protocol.packets import Abort, Conflict, Finish, GaveWay, GiveWay, Store, Vote
+from ...protocol.packets import (Abort, Conflict, DoesWait, Finish, GaveWay, GiveWay, Store,
+                                 Vote)
 from ...protocol.types import ErrorCode
 from .conversation import METADATA, Conversation, record
 
@@ -178,6 +179,28 @@ def test_it_gives_way_before_the_vote_is_answered():
     assert not vote.done and not storage.heard
     answer(Vote.Answer(txn.ttid, 1))
     assert vote.result == []
+
+
+def test_a_storage_asks_what_a_transaction_waits_for():
+    c, txn, (even, odd) = begun(storages=2)
+
+    def does_wait(ttid=txn.ttid):
+        even.says(DoesWait(ttid), 99)
+        answer, = [packet for packet, request in even.heard if request == 99]
+        even.heard.remove((answer, 99))
+        return answer.waits
+
+    c.do('store', txn, record(2, 0))
+    c.do('store', txn, record(1, 0))
+    assert not does_wait()                      # for its application
+    c.do('vote', txn, METADATA)
+    even.votes()
+    assert does_wait()                          # for the other storage
+    odd.votes()
+    assert not does_wait()
+    c.do('finish', txn)
+    assert does_wait()                          # for the primary
+    assert not does_wait(txn.ttid + 1)          # of which nothing is known
 
 
 def test_an_answer_that_crosses_gave_way_does_not_count():

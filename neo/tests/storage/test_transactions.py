@@ -2,8 +2,7 @@
 import pytest
 
 from neo.protocol import limits
-from neo.protocol.packets import (ClientIsSilent, Conflict, GiveWay, Load, Lock, Store, Vote,
-                                  WhatBecameOf)
+from neo.protocol.packets import Conflict, GiveWay, Load, Lock, Store, Vote, WhatBecameOf
 from neo.protocol.types import ErrorCode
 
 from .script import TTID, Error, Script, metadata, record
@@ -298,6 +297,31 @@ def test_two_with_two_objects_the_wrong_way_round(script):
     assert answer(script.b, young) == 1
 
 
+def test_all_younger_ones_who_check_are_asked_to_give_way(script):
+    checkers = {TTID + i: script.client('C%d' % (i + 3)) for i in (10, 12, 14, 16, 18)}
+    for ttid, client in checkers.items():
+        client.voted(ttid, checks=[(1, 0)], transactions=[])
+    middle = script.b.vote(TTID + 13, record(1))
+    assert [ttid - TTID for ttid, client in checkers.items() if not client.quiet()] == [14, 16, 18]
+    old = script.a.vote(TTID, record(1))
+    for ttid, client in checkers.items():
+        assert client.take(GiveWay).ttid == ttid and client.quiet()     # once
+        client.give_way(ttid)
+    assert answer(script.a, old) == 0 and script.b.quiet()
+    votes = {ttid: client.vote(ttid, oids=[], transactions=[])
+             for ttid, client in checkers.items()}
+    script.a.abort(TTID)
+    assert [ttid - TTID for ttid, client in checkers.items()
+            if answer(client, votes[ttid]) == 1] == [10, 12]
+    assert script.b.quiet()
+    for ttid in TTID + 10, TTID + 12:
+        checkers[ttid].abort(ttid)
+    assert answer(script.b, middle) == 0
+    script.b.abort(TTID + 13)
+    assert [ttid - TTID for ttid, client in checkers.items()
+            if answer(client, votes[ttid]) == 1] == [14, 16, 18]
+
+
 def test_check_and_write_by_two(script):
     script.a.store(OLD, checks=[(1, 0)])
     script.b.store(YOUNG, checks=[(1, 0)])
@@ -312,41 +336,6 @@ def test_check_and_write_by_two(script):
     script.b.abort(YOUNG)
     assert answer(script.b, young).error == ErrorCode.UNKNOWN_TTID
     assert script.nothing_left()
-
-
-# -- who says nothing -----------------------------------------------------------------------
-def test_a_silent_client_is_reported_once(script):
-    script.a.voted(OLD, record(1))
-    script.b.vote(YOUNG, record(1))
-    script.wait(limits.LOCK_PATIENCE * .9)
-    assert not [packet for packet, _ in script.m.heard if type(packet) is ClientIsSilent]
-    script.wait(limits.LOCK_PATIENCE * 3)
-    assert script.m.take(ClientIsSilent).client == 'C1'
-    with pytest.raises(AssertionError):
-        script.m.take(ClientIsSilent)
-    script.announce(removed=['C1'])
-    script.wait(limits.LOCK_PATIENCE * 3)
-    assert 'locks' not in script.timers         # nobody waits: nothing to watch
-
-
-def test_who_blocks_nobody_may_be_silent(script):
-    script.a.voted(OLD, record(1))
-    script.wait(limits.LOCK_PATIENCE * 3)
-    script.b.vote(YOUNG, record(1))
-    script.wait(limits.LOCK_PATIENCE / 2)
-    script.m.lock(OLD, 100)
-    script.wait(limits.LOCK_PATIENCE * 3)       # in finish: it is for the master to end it
-    with pytest.raises(AssertionError):
-        script.m.take(ClientIsSilent)
-
-
-def test_who_should_give_way_and_does_not(script):
-    script.a.store(OLD, record(1))
-    script.b.store(YOUNG, record(2))
-    script.a.store(OLD, record(2))
-    script.b.store(YOUNG, record(1))            # waits as well, and blocks an older one
-    script.wait(limits.LOCK_PATIENCE * 2)
-    assert script.m.take(ClientIsSilent).client == 'C2'
 
 
 # -- clients that go ------------------------------------------------------------------------
