@@ -7,7 +7,7 @@ from ...client.exception import (ClusterFull, ClusterUnavailable, NEOStorageErro
 from ...protocol import limits
 from ...protocol.packets import (Abort, Conflict, DoesWait, Finish, GaveWay, GiveWay, Store,
                                  Vote)
-from ...protocol.types import ErrorCode
+from ...protocol.types import MAX_ID, ErrorCode
 from .conversation import METADATA, Conversation, record
 
 BIG = bytes(limits.STORE_BATCH // 2 + 1)
@@ -400,3 +400,25 @@ def test_a_vote_answered_before_it_is_asked_for_again_is_not_waited_for():
     assert c.do('vote', txn, METADATA).result == []
     c.do('finish', txn)
     c.master.hears(Finish, ttid=txn.ttid)
+
+
+@pytest.mark.parametrize('fields', [{'oid': limits.MAX_OID + 1}, {'base': MAX_ID}, {'tid': 11}])
+def test_ids_that_nothing_can_have_are_refused_before_anything_is_sent(fields):
+    c, txn, (storage,) = begun()
+    refused = c.do('store', txn, record(1, 5)._replace(**fields))
+    assert isinstance(refused.error, NEOStorageError)
+    assert not isinstance(refused.error, TransientError)
+    assert isinstance(c.do('check', txn, 1, MAX_ID).error, NEOStorageError)
+    assert isinstance(c.do('begin', MAX_ID).error, NEOStorageError)
+    c.do('store', txn, record(1, 5))
+    c.do('vote', txn, METADATA)
+    storage.votes(records=(record(1, 5),))
+
+
+def test_a_vote_that_was_not_asked_for_ends_that_connection():
+    c, txn, (storage,) = begun()
+    c.do('store', txn, record(1, 5))
+    vote = c.do('vote', txn, METADATA)
+    _, answer = storage.hears(Vote)
+    answer(Vote.Answer(txn.ttid, 3))
+    assert isinstance(vote.error, TransactionFailed) and c.closed == [storage.connection]

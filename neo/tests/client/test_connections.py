@@ -5,7 +5,7 @@ from ...cluster import events
 from ...protocol import limits
 from ...protocol.packets import (Error, Identify, Invalidate, NodesChanged, Sync, TableChanged,
                                  TakeOids, TakeTtids)
-from ...protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from ...protocol.types import MAX_ID, ClusterState, ErrorCode, NodeKind, NodeState
 from .conversation import CLUSTER_ID, HISTORY, MASTER, Conversation
 
 
@@ -165,3 +165,53 @@ def test_another_master_is_asked_when_one_does_not_serve():
     _, answer = c.accepts(other).hears(Identify)
     answer(Identify.Answer('M2', 'C1', CLUSTER_ID, HISTORY, 1, 0, 5, 2))
     assert c.client.primary.id == 'M2'
+
+
+# -- answers that make no sense -----------------------------------------------------------------
+@pytest.mark.parametrize('cls, first', [
+    (TakeTtids, 2 << 43), (TakeTtids, (2 << 43) - 10), (TakeOids, 0), (TakeOids, limits.MAX_OID)])
+def test_ids_that_are_not_for_this_client(cls, first):
+    c = Conversation()
+    c.welcome()
+    packet, request_id = next(heard for heard in c.master.heard if type(heard[0]) is cls)
+    c.master.says(cls.Answer(first, packet.count), request_id)
+    assert c.client.primary is None
+    c.wait(1)
+    c.welcome()                         # the client as such is as good as before
+    c.gives_ids()
+    assert c.do('new_oid').done and c.do('begin').done
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'last_tid': 4}, 'the cluster has lost transactions'),
+    ({'last_tid': MAX_ID}, 'makes no sense'),
+    ({'cluster_id': None}, 'makes no sense')])
+def test_a_primary_that_knows_less_or_nonsense_is_not_used(fields, message):
+    c = Conversation(wait_timeout=5.0)
+    c.up(last_tid=5)
+    c.master.breaks()
+    c.wait(1)
+    sync = c.do('sync')
+    _, answer = c.accepts(MASTER).hears(Identify)
+    greeting = {'cluster_id': CLUSTER_ID, 'last_tid': 5, **fields}
+    answer(Identify.Answer('M1', 'C1', greeting['cluster_id'], HISTORY, 1, 0,
+                           greeting['last_tid'], 2))
+    assert c.client.primary is None
+    c.wait(6)
+    assert isinstance(sync.error, ClusterUnavailable) and message in str(sync.error)
+    c.welcome(last_tid=5)
+    assert c.client.primary is not None
+
+
+def test_a_sync_of_what_was_not_heard():
+    c = Conversation()
+    c.up(last_tid=5)
+    sync = c.do('sync')
+    _, answer = c.master.hears(Sync)
+    answer(Sync.Answer(6))
+    assert not sync.done and c.client.primary is None
+
+
+def test_it_says_which_process_it_is():
+    c = Conversation(name='web1:4711')
+    c.accepts(MASTER).hears(Identify, name='web1:4711')

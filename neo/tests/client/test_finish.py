@@ -1,10 +1,13 @@
+import pytest
 from transaction.interfaces import TransientError
+from ZODB.POSException import ReadOnlyError
 
-from ...client.exception import OutcomeUnknown, TransactionFailed
+from ...client.exception import (ClusterFull, NEOStorageError, OutcomeUnknown, RequestRefused,
+                                 TransactionFailed)
 from ...protocol import limits
 from ...protocol.packets import (Abort, Finish, GaveWay, GiveWay, Invalidate, Store, Vote,
                                  WhatBecameOf)
-from ...protocol.types import ErrorCode
+from ...protocol.types import MAX_ID, ErrorCode
 from .conversation import METADATA, NOT_READY, Conversation, record
 
 
@@ -122,6 +125,64 @@ def test_a_told_tid_never_goes_back():
     assert not c.client.invalidations and c.client.primary is None
 
 
+# -- answers that make no sense -----------------------------------------------------------------
+@pytest.mark.parametrize('ttid, tid', [
+    (0, 10), (0, MAX_ID), (1, 12)], ids=['not above the last one', 'too high', 'of another one'])
+def test_a_nonsense_end_costs_the_connection_and_is_asked_again(ttid, tid):
+    c, txn, finish = finishing()
+    _, answer = c.master.hears(Finish)
+    answer(Finish.Answer(txn.ttid + ttid, tid))
+    assert not finish.done and c.client.primary is None
+    c.wait(1)
+    c.welcome(term=2, last_tid=12)
+    c.next_ttid = 2 << 43
+    c.gives_ids()
+    _, answer = c.master.hears(WhatBecameOf, ttid=txn.ttid)
+    answer(WhatBecameOf.Answer(txn.ttid + 1, 12))
+    assert not finish.done and c.client.primary is None
+    lose_primary_again(c)
+    _, answer = c.master.hears(WhatBecameOf, ttid=txn.ttid)
+    answer(WhatBecameOf.Answer(txn.ttid, 12))
+    assert finish.result == 12
+
+
+def lose_primary_again(c):
+    c.wait(1)
+    c.welcome(term=2, last_tid=12)
+    c.gives_ids()
+
+
+@pytest.mark.parametrize('tid', [10, MAX_ID])
+def test_a_nonsense_invalidation(tid):
+    c, txn, finish = finishing()
+    c.master.says(Invalidate(tid, (1,)))
+    assert c.client.primary is None and not finish.done
+
+
+def test_an_import_ends_with_its_last_tid():
+    c = Conversation()
+    storage, = c.up()
+    done = c.do('import_batch', [past(5, 0), past(7, 1)])
+    storage.votes()
+    packet, answer = c.master.hears(Finish)
+    answer(Finish.Answer(packet.ttid, 9))
+    assert not done.done and c.client.primary is None
+
+
+@pytest.mark.parametrize('error, exception', [
+    (ErrorCode.REFUSED, RequestRefused), (ErrorCode.PROTOCOL, RequestRefused),
+    (ErrorCode.READ_ONLY, ReadOnlyError), (ErrorCode.FULL, ClusterFull),
+    (ErrorCode.RETRY, TransactionFailed), (ErrorCode.NOT_READY, TransactionFailed),
+    (ErrorCode.UNKNOWN_TTID, TransactionFailed)])
+def test_a_refusal_fails_that_transaction_only(error, exception):
+    c, txn, finish = finishing()
+    other = c.begin()
+    c.master.refuses(Finish, error, 'because')
+    assert type(finish.error) is exception and 'because' in str(finish.error)
+    assert isinstance(finish.error, TransientError) == (exception is TransactionFailed)
+    assert c.client.primary is not None and other.error is None and not c.closed
+
+
 # -- imports ----------------------------------------------------------------------------------
 def past(tid, *oids):
     return tid, ' ', b'u', b'd', b'', [record(oid, None, tid=tid) for oid in oids]
@@ -216,3 +277,13 @@ def test_large_imports_go_in_batches():
     storage.hears(Store)
     storage.votes(records=())
     c.master.hears(Finish)
+
+
+@pytest.mark.parametrize('batch', [
+    [past(5, 0), past(5, 1)], [past(7, 0), past(5, 1)], [past(MAX_ID, 0)], [past(5, MAX_ID)]],
+    ids=['equal', 'descending', 'tid too high', 'oid too high'])
+def test_what_can_not_be_imported(batch):
+    c = Conversation()
+    storage, = c.up()
+    assert isinstance(c.do('import_batch', batch).error, NEOStorageError)
+    assert not storage.heard and not c.client.imports
