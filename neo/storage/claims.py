@@ -8,7 +8,7 @@ from ..cluster.node import Refused
 from ..protocol.limits import MAX_OBJECT
 from ..protocol.types import MAX_OID, MAX_TID, ErrorCode
 from .conditions import look
-from .transaction import State
+from .transaction import OPEN, VOTED
 
 
 def refused(message, *args):
@@ -38,7 +38,7 @@ def open_for_stores(node, peer, ttid):
             raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x is of another term' % ttid)
         if node.draining:
             raise Refused(ErrorCode.NOT_READY, 'the cluster is stopping')
-    elif txn.state is State.VOTED:
+    elif txn.state is VOTED:
         raise refused('transaction %#x was voted', ttid)
     return txn
 
@@ -84,16 +84,18 @@ def _data_elsewhere(node, oid, tid, data_tid):
 def vote(node, txn, packet):
     """Is all here that its client says it has stored here, and do its metadata fit it?  Returns
     the bytes of the metadata."""
-    if txn is not None and txn.state is not State.OPEN:
+    if txn is not None and txn.state is not OPEN:
         raise refused('transaction %#x is being voted already', packet.ttid)
-    held = {record.oid for record in packet.records}
+    records = packet.records
+    held = {record.oid for record in records}
+    imposed = set()
+    if records and records[0].tid is not None:
+        imposed.update([record.tid for record in records])
     if txn is not None:
         held.update(txn.writes)
+        imposed.update(txn.imposed)
     if not held.issuperset(packet.oids):
         raise Refused(ErrorCode.UNKNOWN_TTID, 'not all of transaction %#x is here' % packet.ttid)
-    imposed = {record.tid for record in packet.records if record.tid is not None}
-    if txn is not None:
-        imposed.update(txn.imposed)
     return _metadata(node, packet, held, imposed)
 
 
@@ -138,6 +140,11 @@ def lock(node, txn, packet):
                           txn.ttid, min(imposed), max(imposed), first, tid)
     elif txn.metadata and (first != tid or tid % partitions not in node.readable):
         raise refused('tid %#x does not fit transaction %#x', tid, txn.ttid)
-    if max(packet.rows, default=0) >= partitions or not {
-            oid % partitions for oid in txn.writes}.issubset(packet.rows):
-        raise refused('transaction %#x has written in other rows than %r', txn.ttid, packet.rows)
+    rows = packet.rows if len(packet.rows) < 10 else set(packet.rows)
+    for oid in txn.writes:
+        if oid % partitions not in rows:
+            raise refused('transaction %#x has written in row %d as well', txn.ttid,
+                          oid % partitions)
+    for row in rows:
+        if row >= partitions:
+            raise refused('there is no row %d', row)

@@ -4,7 +4,7 @@ from ..protocol import limits
 from ..protocol.packets import Abort, Conflict, GaveWay, GiveWay, Identify, Store, Vote
 from ..protocol.types import ClusterState, ErrorCode, NodeKind
 from . import claims
-from .transaction import State
+from .transaction import OPEN, VOTING
 
 CLIENT = NodeKind.CLIENT
 RUNNING = ClusterState.RUNNING
@@ -104,7 +104,7 @@ def disconnected(node, peer):
     client.peer = None
     drop_parked(node, peer)
     forget(node, [txn for txn in client.transactions.values()
-                  if txn.state in (State.OPEN, State.VOTING)])
+                  if txn.state in (OPEN, VOTING)])
     tell(node)
 
 

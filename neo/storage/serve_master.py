@@ -11,7 +11,7 @@ from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKin
                               RowTid, TableKey)
 from . import claims, serve_clients
 from .conditions import look
-from .transaction import State
+from .transaction import LOCKED, VOTED
 
 CLEAN = 'clean'                 # name of background work: what was dropped
 
@@ -193,7 +193,7 @@ def drain(node, peer, packet, request_id):
 
 def end_draining(node):
     """Answer, if all that was voted has come to an end."""
-    if not any(txn.state is State.VOTED for txn in node.transactions.by_ttid.values()):
+    if not any(txn.state is VOTED for txn in node.transactions.by_ttid.values()):
         request_id, node.draining = node.draining, 0
         node.answer(node.master, request_id, Drain.Answer())
 
@@ -219,7 +219,7 @@ def lock(node, peer, packet, request_id):
     txn = transactions.by_ttid.get(ttid)
     if txn is not None and txn.tid is not None:
         raise Refused(ErrorCode.REFUSED, 'transaction %#x has its tid already' % ttid)
-    if txn is None or txn.state is not State.VOTED:
+    if txn is None or txn.state is not VOTED:
         raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x was not voted here' % ttid)
     try:
         claims.lock(node, txn, packet)
@@ -229,17 +229,21 @@ def lock(node, peer, packet, request_id):
         serve_clients.tell(node)
         raise
     transactions.begin_lock(txn, packet.first, packet.tid, packet.rows)
+    if txn.in_engine:
+        node.locking.begin(txn, lambda txn: locked(node, peer, request_id, txn))
+    else:
+        locked(node, peer, request_id, txn)
 
-    def prepared(txn):
-        transactions.lock(txn)
-        if txn.writes:
-            mark = max(txn.writes) + 1
-            if mark > node.state.oid_mark:
-                node.state.put(oid_mark=mark)
-        node.durable()
-        node.answer(peer, request_id, Lock.Answer(ttid))
 
-    node.locking.begin(txn, prepared)
+def locked(node, peer, request_id, txn):
+    """Nothing is left to be prepared for its lock."""
+    node.transactions.lock(txn)
+    if txn.writes:
+        mark = max(txn.writes) + 1
+        if mark > node.state.oid_mark:
+            node.state.put(oid_mark=mark)
+    node.durable()
+    node.answer(peer, request_id, Lock.Answer(txn.ttid))
 
 
 @handles(Unlock, sender=MASTER)
@@ -248,7 +252,7 @@ def unlock(node, peer, packet, request_id):
     transactions, ttid = node.transactions, packet.ttid
     txn = transactions.by_ttid.get(ttid)
     if txn is not None:
-        if txn.state is not State.LOCKED:
+        if txn.state is not LOCKED:
             raise ProtocolError('Unlock of transaction %#x, which is not locked' % ttid)
         transactions.unlock(txn)
         node.lazily()

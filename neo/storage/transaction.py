@@ -1,24 +1,24 @@
 """One transaction, as far as one storage takes part in it: plain state."""
-from enum import Enum
+from enum import IntEnum
 
 
-class State(Enum):
-    OPEN = 'open'           # stores may come
-    VOTING = 'voting'       # it is voted as soon as all is granted and no conflict is left
-    VOTED = 'voted'         # it can be locked: nothing of that is on the disk
-    LOCKING = 'locking'     # it has its tid, and what it wrote is put into the history in slices
-    LOCKED = 'locked'       # it is in the history, and others may not know of it yet
-    ENDED = 'ended'
+class State(IntEnum):
+    """OPEN: stores may come.  VOTING: it is voted as soon as all is granted and no conflict is
+    left.  VOTED: it can be locked; nothing of that is on the disk.  LOCKING: it has its tid, and
+    what it wrote is put into the history, in slices.  LOCKED: it is in the history, and others may
+    not know of it yet."""
+    OPEN, VOTING, VOTED, LOCKING, LOCKED, ENDED = range(6)
 
 
-_ALLOWED = {
-    State.OPEN: {State.VOTING, State.ENDED},
-    State.VOTING: {State.VOTED, State.ENDED},
-    State.VOTED: {State.OPEN, State.LOCKING, State.LOCKED, State.ENDED},    # OPEN: it gave way
-    State.LOCKING: {State.VOTED, State.LOCKED, State.ENDED},    # VOTED: the primary is lost
-    State.LOCKED: {State.ENDED},
-    State.ENDED: set(),
-}
+OPEN, VOTING, VOTED, LOCKING, LOCKED, ENDED = State
+MAY_BECOME = (
+    (VOTING, ENDED),
+    (VOTED, ENDED),
+    (OPEN, LOCKING, ENDED),             # OPEN: it gave way
+    (VOTED, LOCKED, ENDED),             # VOTED: the primary is lost
+    (ENDED,),
+    (),
+)
 
 
 class Transaction:
@@ -31,7 +31,7 @@ class Transaction:
         self.ttid = ttid
         self.client = client
         self.group = None       # id of the client if this is an import: see locks.py
-        self.state = State.OPEN
+        self.state = OPEN
         self.round = 0          # how often it has given way
         self.writes = {}        # oid -> base, in order
         self.checks = {}        # oid -> serial, in order
@@ -52,10 +52,10 @@ class Transaction:
         self.questioned = False     # its client was asked what it waits for
 
     def __repr__(self):
-        return 'Transaction(%#x, %s)' % (self.ttid, self.state.value)
+        return 'Transaction(%#x, %s)' % (self.ttid, self.state.name.lower())
 
     def become(self, state):
-        assert state in _ALLOWED[self.state], '%r can\'t become %s' % (self, state.value)
+        assert state in MAY_BECOME[self.state], '%r becomes %s' % (self, state.name)
         self.state = state
 
     def oids(self):

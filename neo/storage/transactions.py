@@ -9,7 +9,7 @@ from ..protocol.types import Unfinished
 from .current import CurrentTids
 from .engine.interface import BrokenData
 from .locks import Locks
-from .transaction import State, Transaction
+from .transaction import ENDED, LOCKED, LOCKING, OPEN, VOTED, VOTING, Transaction
 
 RECORD_OVERHEAD = 100           # bytes, roughly: what a record takes beside its data
 
@@ -43,16 +43,16 @@ class Transactions:
         """The primary is lost: keep what was voted, drop the rest.  What was locked is in the
         engine."""
         for txn in self.by_ttid.values():
-            if txn.state is State.LOCKING:
+            if txn.state is LOCKING:
                 # The engine has shown nothing of it; it may go on when it is settled.
-                txn.become(State.VOTED)
-            if txn.state is State.VOTED:
+                txn.become(VOTED)
+            if txn.state is VOTED:
                 self.kept[txn.ttid] = txn
-            elif txn.state is not State.LOCKED:
+            elif txn.state is not LOCKED:
                 self.engine.forget(txn.ttid)
         for txn in self.kept.values():
-            if txn.state is State.LOCKING:
-                txn.become(State.VOTED)         # it was about to be settled
+            if txn.state is LOCKING:
+                txn.become(VOTED)         # it was about to be settled
         self._clear()
 
     # -- what a former primary has left -------------------------------------------------------
@@ -73,7 +73,7 @@ class Transactions:
             del self.kept[ttid]
         for txn in self.kept.values():
             _, first, tid, rows = keep[txn.ttid]
-            txn.become(State.LOCKING)
+            txn.become(LOCKING)
             txn.be_locked_as(first, tid, rows)
         return list(self.kept.values())
 
@@ -163,7 +163,7 @@ class Transactions:
     # -- votes ----------------------------------------------------------------------------
     def vote(self, txn, request_id, metadata):
         """To be answered once all is granted."""
-        txn.become(State.VOTING)
+        txn.become(VOTING)
         txn.vote, txn.metadata = request_id, metadata
         imposed = [described.tid for described in metadata if described.tid is not None]
         if imposed:
@@ -176,15 +176,15 @@ class Transactions:
         if txn.trouble is None:
             if txn.waiting or txn.conflicts:
                 return
-            txn.become(State.VOTED)
+            txn.become(VOTED)
         self.votes.append((txn, txn.vote))
         txn.vote = None
 
     def give_way(self, txn, round):
         """All that was granted is asked for anew, and a vote that was given is undone."""
         txn.round = round
-        if txn.state is State.VOTED:
-            txn.become(State.OPEN)
+        if txn.state is VOTED:
+            txn.become(OPEN)
         txn.waiting.clear()
         txn.conflicts.clear()
         self.conflicts.pop(txn, None)
@@ -198,7 +198,7 @@ class Transactions:
     # -- ends -----------------------------------------------------------------------------
     def forget(self, txn):
         """Drop one that is not locked.  Returns whether the engine has had anything of it."""
-        assert txn.state is not State.LOCKED
+        assert txn.state is not LOCKED
         self.engine.forget(txn.ttid)
         self._end(txn)
         return txn.in_engine
@@ -206,7 +206,7 @@ class Transactions:
     def begin_lock(self, txn, first, tid, rows):
         """It gets its tid: from now on reads have to wait for it.  It is locked by `prepare`, as
         often as that is needed, and `lock`."""
-        txn.become(State.LOCKING)
+        txn.become(LOCKING)
         txn.be_locked_as(first, tid, rows)
         self.locked[txn.ttid] = first
         self.last_tid = tid
@@ -221,7 +221,7 @@ class Transactions:
         self.current.changed(txn.writes, None if txn.imposed else txn.tid)
 
     def _lock(self, txn):
-        txn.become(State.LOCKED)
+        txn.become(LOCKED)
         self.engine.lock(txn.ttid, txn.first, txn.tid, txn.rows, txn.metadata,
                          list(txn.records.values()))
         txn.records.clear()
@@ -234,7 +234,7 @@ class Transactions:
         self._end(txn)
 
     def _end(self, txn):
-        txn.become(State.ENDED)
+        txn.become(ENDED)
         del self.by_ttid[txn.ttid]
         txn.client.transactions.pop(txn.ttid, None)
         self.conflicts.pop(txn, None)
