@@ -19,15 +19,15 @@ class Transactions:
     def __init__(self, engine, amounts=AMOUNTS):
         self.engine = engine
         self.amounts = amounts
-        self.conflicts = {}         # Transaction -> [(oid, current tid)]
-        self.votes = []             # (Transaction, request id) to be answered
-        self.in_the_way = []        # Transactions that have to give way
         # Voted for a primary that is lost: ttid -> Transaction.  They are not in `by_ttid`, and
         # `settle` ends them.
         self.kept = {}
         self._clear()
 
     def _clear(self):
+        self.conflicts = {}         # Transaction -> [(oid, current tid)]
+        self.votes = []             # (Transaction, request id) to be answered
+        self.in_the_way = []        # Transactions that have to give way
         self.by_ttid = {}
         self.locks = Locks()
         self.locked = {}            # ttid -> lowest tid: others may not know of them yet

@@ -8,6 +8,7 @@ from neo.protocol.packets import (ClusterStateChanged, Identify, Load, Measure, 
 from neo.protocol.types import ClusterState, ErrorCode, NodeKind
 from neo.storage.engine.interface import EngineError
 from neo.storage.engine.memory import MemoryEngine
+from neo.storage.state import State
 
 from .script import (CANDIDATE, CLUSTER_ID, HISTORY, MASTER_ADDRESS, PARTITIONS, TTID, Error,
                      Script, record, table)
@@ -51,6 +52,18 @@ def test_a_foreign_database(name, value, message):
         Script(engine)
     assert '\n' not in str(caught.value)
     assert not engine.changed
+
+
+@pytest.mark.parametrize('name', sorted(State.NAMES))
+def test_a_broken_value_is_one_line(name):
+    script = Script()
+    script.serve()
+    script.engine.commit()
+    engine = script.engine.reopened()
+    engine.broken.add(name)
+    with pytest.raises(EngineError) as caught:
+        Script(engine)
+    assert name in str(caught.value) and '\n' not in str(caught.value)
 
 
 # -- the master -----------------------------------------------------------------------------
