@@ -91,9 +91,6 @@ class Imports:
     def __init__(self):
         self.queue = []
 
-    def __len__(self):
-        return len(self.queue)
-
     def begin(self, client, batch, after=None):
         """`after` is the import that this one follows, which may have ended meanwhile."""
         if after is not None and after.error is not None:

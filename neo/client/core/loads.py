@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from ...protocol.codec import ProtocolError
 from ...protocol.packets import (ListTransactions, Load, Measure, Sync)
-from ...protocol.types import ClusterState, ErrorCode
-from ..exception import BrokenData, NoObject, exception_for
+from ...protocol.types import MAX_ID, ClusterState, ErrorCode
+from ..exception import BrokenData, NoObject, RequestRefused, exception_for
 from .operation import Operation
 
 # After these the request is sent elsewhere, or again.
@@ -28,10 +28,18 @@ class Read(Operation):
         readable = client.table.readable
         return readable[self.id % len(readable)]
 
+    def ids(self):
+        """All ids that it names: what can be none is not sent."""
+        return self.id,
+
     def resume(self, client):
         if client.phase != ClusterState.RUNNING:
             client.operations.stall(self)
             return
+        for id in self.ids():
+            if not 0 <= id <= MAX_ID:
+                self.fail(client, RequestRefused('%#x is no oid, nor a tid' % id))
+                return
         candidates = self.candidates(client)
         # By turns, so that all cells are read from.
         count, turn, links, tried = len(candidates), self.id, client.links, self.tried
@@ -110,6 +118,9 @@ class LoadObject(Read):
         self.crossed = None             # tids of transactions that wrote `oid` meanwhile
         self.entry = None               # in the cache: its checksum may be taken away once verified
 
+    def ids(self):
+        return self.id, self.packet.before
+
     def sent(self, client):
         self.crossed = None
         self.latest = self.packet.before > client.heard
@@ -156,6 +167,9 @@ class History(Read):
 
     __slots__ = ()
 
+    def ids(self):
+        return self.id, self.packet.before
+
     def makes_sense(self, answer):
         packet = self.packet
         tids = [packet.before, *(revision.tid for revision in answer.revisions)]
@@ -175,6 +189,9 @@ class TransactionInfo(Read):
 
     def __init__(self, tid):
         super().__init__(None, tid)
+
+    def ids(self):
+        return self.id, self.id + 1
 
     def sent(self, client):
         tid = self.id
@@ -196,6 +213,9 @@ class Chunk(Read):
     """Result: `(what was found, where to go on or None)`, or Regroup."""
 
     __slots__ = ()
+
+    def ids(self):
+        return self.packet.start, self.packet.stop
 
     def candidates(self, client):
         readable, rows = client.table.readable, self.packet.rows

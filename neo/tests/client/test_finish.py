@@ -255,7 +255,8 @@ def test_an_import_that_fails_while_it_waits_for_its_turn():
     storages[1].breaks()
     assert isinstance(first.error, TransactionFailed)
     assert isinstance(second.error, TransactionFailed)
-    assert not c.client.imports and not c.client.transactions and not c.client.operations.unfinished
+    assert not c.client.imports.queue and not c.client.transactions
+    assert not c.client.operations.unfinished
 
 
 def test_an_import_fails_with_the_one_before_it():
@@ -265,7 +266,7 @@ def test_an_import_fails_with_the_one_before_it():
     storage.refuses(Vote, ErrorCode.UNKNOWN_TTID)
     assert isinstance(first.error, TransactionFailed)
     assert isinstance(second.error, TransactionFailed)
-    assert not c.client.imports and not c.client.transactions
+    assert not c.client.imports.queue and not c.client.transactions
     assert not c.client.operations.unfinished
 
 
@@ -286,4 +287,4 @@ def test_what_can_not_be_imported(batch):
     c = Conversation()
     storage, = c.up()
     assert isinstance(c.do('import_batch', batch).error, NEOStorageError)
-    assert not storage.heard and not c.client.imports
+    assert not storage.heard and not c.client.imports.queue

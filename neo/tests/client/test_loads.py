@@ -1,7 +1,8 @@
 import pytest
 
 from ...client.core.loads import Regroup
-from ...client.exception import BrokenData, ClusterUnavailable, NoObject, NoRevision
+from ...client.exception import (BrokenData, ClusterUnavailable, NoObject, NoRevision,
+                                 RequestRefused)
 from ...protocol import limits
 from ...protocol.packets import (Invalidate, ListRecords, ListTransactions, Load, Measure,
                                  ObjectHistory)
@@ -167,6 +168,27 @@ def test_prefetched_objects_are_in_the_cache():
     storage.loads(5, oid=1)
     storage.loads(6, oid=2)
     assert c.load(1).done and c.load(2).done and not c.client.completed
+
+
+def test_a_prefetch_that_fails_is_nobody_s_concern():
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.client.prefetch([1, MAX_ID + 1], 11)
+    c.perform()
+    storage.refuses(Load, ErrorCode.NO_OBJECT)
+    assert not c.client.completed and not c.client.operations.unfinished and not c.client.loading
+    assert not c.load(1).done
+
+
+@pytest.mark.parametrize('method, arguments', [
+    ('load_before', (MAX_ID + 1, 11)), ('load_before', (1, MAX_ID + 1)),
+    ('object_history', (1, MAX_ID + 1, 1)), ('object_history', (-1, 5, 1)),
+    ('transaction_info', (MAX_ID,)), ('list_records', ((0,), MAX_ID + 1, None, 5))])
+def test_what_can_be_no_id_is_not_sent(method, arguments):
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    refused = c.do(method, *arguments)
+    assert isinstance(refused.error, RequestRefused) and not storage.heard
 
 
 def test_history_and_metadata():
