@@ -36,8 +36,6 @@ def nodes_changed(admin, peer, packet, request_id):
         admin.nodes[info.id] = info
     for id in packet.removed:
         admin.nodes.pop(id, None)
-    if admin.phase == ClusterState.STOPPING and not admin.reason:
-        admin.leave_if_last()
 
 
 @handles(TableChanged, sender=MASTER)
@@ -48,9 +46,11 @@ def table_changed(admin, peer, packet, request_id):
 
 @handles(ClusterStateChanged, sender=MASTER)
 def state_changed(admin, peer, packet, request_id):
-    admin.phase, admin.reason = ClusterState(packet.state), packet.reason
-    admin.log('%s%s', admin.phase.name, ': ' + packet.reason if packet.reason else '')
-    # With a reason, commits are still ending; without one, everybody is to leave.
-    if admin.phase == ClusterState.STOPPING and not packet.reason:
+    told = ClusterState(packet.state), packet.reason
+    if told != (admin.phase, admin.reason):
+        admin.phase, admin.reason = told
+        admin.log('%s%s', admin.phase.name, ': ' + packet.reason if packet.reason else '')
+    # With a reason, others are still ending; without one, only the master is left, which leaves
+    # now: then this node does, so that who sees it leave knows that all others have.
+    if told == (ClusterState.STOPPING, ''):
         admin.set_timer('leave', admin.now + limits.SHUTDOWN_GRACE)
-        admin.leave_if_last()

@@ -4,7 +4,7 @@ from ..cluster.addresses import readable
 from ..cluster.ids import node_order
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol.packets import DescribeCluster, Identify
-from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from ..protocol.types import ClusterState, ErrorCode, NodeKind
 from . import follow, serve
 
 CTL, MASTER = NodeKind.CTL, NodeKind.MASTER
@@ -61,16 +61,10 @@ class Admin(Node):
         if name == seek.TIMER:
             self.seek.connect(self)
         elif name == 'leave':
-            self.exit(0, 'the cluster is stopping')
+            self.exit(0, 'the cluster has stopped, but for its master')
 
     def stop(self):
         """A clean end of this process: nothing here is durable."""
-
-    def leave_if_last(self):
-        """A cluster that stops: go when the storages have, so that who asked for it can wait."""
-        if not any(info.kind == NodeKind.STORAGE and info.state in (
-                NodeState.RUNNING, NodeState.PENDING) for info in self.nodes.values()):
-            self.exit(0, 'the cluster has stopped')
 
     # -- neoctl -----------------------------------------------------------------------------
     def identify(self, peer, packet, request_id):

@@ -2,7 +2,8 @@
 
     ending     nothing new begins; what was voted is finished or aborted, in bounded time
     storages   all are told to leave; clients are closed
-    admins     who has asked is told that the cluster has stopped, and they leave
+    gone       who has asked is told that the cluster has stopped; the master leaves, and then the
+               admins, so that who sees his admin leave can start the cluster again
 """
 from enum import IntEnum
 
@@ -17,7 +18,7 @@ STOP = 'stop'                   # timer
 
 
 class Stage(IntEnum):
-    NONE, ENDING, STORAGES, ADMINS = range(4)
+    NONE, ENDING, STORAGES, GONE = range(4)
 
 
 class Stopping:
@@ -29,7 +30,7 @@ class Stopping:
 
     def order(self, node, peer, request_id):
         """Raises Refused, or answers when the cluster has stopped."""
-        if self.stage >= Stage.ADMINS:
+        if self.stage == Stage.GONE:
             raise Refused(ErrorCode.REFUSED, 'the cluster has stopped already')
         self.requests.append((peer, request_id))
         if self.stage == Stage.NONE:
@@ -58,9 +59,6 @@ class Stopping:
         elif self.stage == Stage.STORAGES:
             if not node.members.storages:
                 self._storages_gone(node)
-        elif self.stage == Stage.ADMINS:
-            if not node.members.admins:
-                node.exit(0, 'the cluster has stopped')
 
     def leave(self, node):
         """All that could end has ended, or can't any more."""
@@ -75,15 +73,14 @@ class Stopping:
             self.progress(node)
 
     def _storages_gone(self, node):
-        self.stage = Stage.ADMINS
+        self.stage = Stage.GONE
         left = ', '.join(map(node.members.describe, node.members.storages))
         for peer, request_id in self.requests:
             node.answer(peer, request_id, SetClusterState.Answer(
                 'the cluster has stopped' + (', but for %s' % left if left else '')))
         for peer in node.members.admins.values():
             node.send(peer, ClusterStateChanged(STOPPING, ''))
-        node.set_timer(STOP, node.now + SHUTDOWN_GRACE)
-        self.progress(node)
+        node.exit(0, 'the cluster has stopped')
 
     def timer(self, node):
         """Patience is over."""
@@ -91,5 +88,3 @@ class Stopping:
             self.leave(node)
         elif self.stage == Stage.STORAGES:
             self._storages_gone(node)
-        elif self.stage == Stage.ADMINS:
-            node.exit(0, 'the cluster has stopped')

@@ -59,8 +59,8 @@ def request_term(node, peer, packet, request_id):
         node.log('%s recovers the cluster, in term %d', peer, packet.term)
         serve_clients.admit_waiting(node)
     else:
-        node.log('term %d is refused to %s: %d was promised to another master', packet.term, peer,
-                 state.term)
+        node.log('%s asks for term %d, but %d was promised before: a higher one is needed', peer,
+                 packet.term, state.term)
     node.durable()
     engine = node.engine
     node.answer(peer, request_id, RequestTerm.Answer(
@@ -172,7 +172,7 @@ def cluster_state_changed(node, peer, packet, request_id):
     if packet.state == ClusterState.STOPPING:
         node.log('the cluster stops')
         node.stop()
-        node.exit(0, 'the cluster has stopped')
+        node.exit(0, 'stopped')
     elif packet.state == RUNNING:
         obeyed(node)
         if node.table is None:

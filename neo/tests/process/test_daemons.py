@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from neo.client.Storage import Storage
 from neo.local.cluster import LocalCluster
 from neo.local.ports import Port
+
+from neo.storage.engine import open_engine
 
 from ..daemons import wait_for
 
@@ -208,20 +211,47 @@ def test_neoctl(cluster, ctl):
     assert 'running already' in ctl('start')
     assert ctl('drop', 'S2') == 'neoctl: drop is not available in this version'
     assert ctl('set', 'cluster', 'VERIFYING').startswith('neoctl: the state of the cluster')
-    assert 'stopping' in ctl('stop')
-    # All are told to leave; the master does last.
+    assert ctl('stop') == 'the cluster has stopped\n'
+    # The master and the admin leave when the others have.
     for daemon in cluster.daemons:
         assert daemon.wait(TIMEOUT) == 0, daemon.tail()
 
 
+def test_a_stopped_cluster_can_be_started_at_once(cluster, ctl):
+    """When `neoctl stop` returns, nobody listens or keeps a database any more."""
+    for _ in range(3):
+        assert ctl('stop') == 'the cluster has stopped\n'
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((cluster.port.host, cluster.port.number))
+        for database in cluster.databases:
+            open_engine('SQLite', str(database)).close()
+        for daemon in cluster.daemons:
+            assert daemon.wait() == 0, daemon.log()
+        cluster.start()
+        cluster.wait_running()
+
+
 def test_a_lost_storage_is_named_and_awaited(cluster, ctl):
     cluster.kill(cluster.storages[1])
-    wait_for(lambda: re.fullmatch(r'RECOVERING, waiting for S\d \(127.0.0.1:\d+\), since .* UTC',
-                                  cluster.why_not_running() or ''), 'it waits')
+    waiting = wait_for(lambda: re.fullmatch(
+        r'RECOVERING, waiting for (S\d) \(storage2, (127.0.0.1:\d+)\), since .* UTC',
+        cluster.why_not_running() or ''), 'it waits')
     assert ctl('print', 'cluster') == 'RECOVERING\n'
-    assert 'DOWN' in ctl('print', 'node')
+    # It is told by what it was called, and where it was.
+    assert re.search(r'%s +\| storage +\| %s +\| DOWN +\| storage2\n' % waiting.groups(),
+                     ctl('print', 'node'))
     cluster.start()
     cluster.wait_running()
+
+
+def test_who_clients_are(cluster, ctl):
+    """Their process, and from where they have called."""
+    storage = Storage(master_nodes=cluster.masters, name=cluster.name)
+    try:
+        assert re.fullmatch(r'C1 +\| client \| 127\.0\.0\.1:\d+ \| RUNNING \| pid %d at \S+\n'
+                            % os.getpid(), ctl('print', 'node', 'client'))
+    finally:
+        storage.close()
 
 
 def test_a_lost_master_is_named_and_awaited(cluster, ctl):
