@@ -133,12 +133,11 @@ def lock(node, txn, packet):
     first, tid, partitions = packet.first, packet.tid, node.partitions
     if not node.transactions.last_tid < first <= tid <= MAX_TID:
         raise refused('tid %#x to %#x after %#x', first, tid, node.transactions.last_tid)
-    imposed = txn.imposed
-    if imposed:
-        if min(imposed) < first or max(imposed) > tid:
-            raise refused('transaction %#x has imposed tids %#x to %#x here, not %#x to %#x',
-                          txn.ttid, min(imposed), max(imposed), first, tid)
-    elif txn.metadata and (first != tid or tid % partitions not in node.readable):
+    if not txn.fits(first, tid):
+        raise refused('transaction %#x has imposed tids %#x to %#x here, not %#x to %#x',
+                      txn.ttid, min(txn.imposed), max(txn.imposed), first, tid)
+    if not txn.imposed and txn.metadata and (
+            first != tid or tid % partitions not in node.readable):
         raise refused('tid %#x does not fit transaction %#x', tid, txn.ttid)
     rows = packet.rows if len(packet.rows) < 10 else set(packet.rows)
     for oid in txn.writes:

@@ -74,5 +74,9 @@ class Transaction:
         self.group = self.client.id
         self.imposed.update(tids)
 
+    def fits(self, first, tid):
+        """Are all tids that are imposed here among those of the transaction?"""
+        return not self.imposed or first <= min(self.imposed) and max(self.imposed) <= tid
+
     def be_locked_as(self, first, tid, rows):
         self.first, self.tid, self.rows = first, tid, rows

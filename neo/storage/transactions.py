@@ -68,9 +68,11 @@ class Transactions:
         for ttid, *_ in self.engine.locked():
             if ttid not in keep:
                 self.engine.drop(ttid)
-        for ttid in [ttid for ttid in self.kept if ttid not in keep]:
-            self.engine.forget(ttid)
-            del self.kept[ttid]
+        # One that does not fit what its client has told the primary was never voted.
+        for ttid, txn in list(self.kept.items()):
+            if ttid not in keep or not txn.fits(keep[ttid].first, keep[ttid].tid):
+                self.engine.forget(ttid)
+                del self.kept[ttid]
         for txn in self.kept.values():
             _, first, tid, rows = keep[txn.ttid]
             txn.become(LOCKING)

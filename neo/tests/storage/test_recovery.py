@@ -303,6 +303,34 @@ def test_no_answer_without_a_commit():
         raise AssertionError('it never ends')
 
 
+def test_what_is_settled_is_settled_whole():
+    """Some call of the engine fails: all that was settled is on the disk, or nothing."""
+    for number in range(1, 60):
+        script = Script()
+        master = script.serve()
+        client = script.client()
+        for i in range(3):
+            client.voted(TTID + i, record(i))
+        master.lock(TTID, 100)
+        master.lock(TTID + 1, 101)
+        script.engine.fail_at(number)
+        answered = None
+        try:
+            answered = master.ask(RequestTerm(2, CANDIDATE))
+            answered = master.ask(Settle([kept(TTID, 100), kept(TTID + 2, 102)]))
+        except EngineError:
+            pass
+        state, _ = stand(script, crash, None, term=3)
+        before = {TTID: [100, 100, ROWS], TTID + 1: [101, 101, ROWS]}
+        after = {TTID: [100, 100, ROWS], TTID + 2: [102, 102, ROWS]}
+        assert unfinished(state) in (before, after)
+        if type(answered) is Settle.Answer:
+            assert unfinished(state) == after
+            break
+    assert number > 5
+    assert [script.engine.current(oid) for oid in range(3)] == [100, None, 102]
+
+
 def test_several_locks_need_one_commit():
     script = Script()
     master = script.serve()
@@ -333,6 +361,16 @@ def test_an_import_is_settled(stage):
     assert master.ask(FindTransactions([Span(TTID, 50, 60)])).found == (TTID,)
     client = script.client('C1', term=2)
     assert client.load(1, 60).tid == 50 and client.load(1).tid == 60
+
+
+def test_an_import_that_does_not_fit_is_not_settled():
+    script = Script()
+    master = script.serve()
+    script.client().voted(TTID, record(1, None, b'1', 50), oids=[1],
+                          transactions=[metadata(1, tid=50)])
+    _, master = stand(script, another_term, master)
+    script.recover(master, term=2, settle=[kept(TTID, 70, first=60)])
+    assert script.engine.last_tid() == 0 and script.nothing_left()
 
 
 def test_an_import_is_dropped_whole():
