@@ -52,10 +52,10 @@ class Conditions:
 
     def broken(self, error):
         """Something in the database is broken (a BrokenData): returns what to answer."""
-        node, message = self._node, str(error)
+        message = str(error)
         if message not in self._broken and len(self._broken) < PLACES:
             self._broken.add(message)
             count = len(self._broken)
             self.change('broken data', 'broken data%s: %s' % (
                 ' in %d places, the last one' % count if count > 1 else '', message))
-        return Refused(ErrorCode.BROKEN_DATA, '%s: %s' % (node.id, message))
+        return Refused(ErrorCode.BROKEN_DATA, message)

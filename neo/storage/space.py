@@ -38,8 +38,7 @@ class Space:
 
     def _refused(self, size):
         node = self._node
-        text = '%s has no space for %s more: %s' % (
-            node.id, in_words(size), in_full(node.engine.space()))
+        text = 'no space for %s more: %s' % (in_words(size), in_full(node.engine.space()))
         if self._refused_at is None or node.now - self._refused_at >= limits.SPACE_INTERVAL:
             self._refused_at = node.now         # who tries again at once is not worth a line
             node.log('%s', text, level=logging.WARNING)
