@@ -14,7 +14,7 @@ def accepted(ctl, peer, answer, context):
 
 @handles(DescribeCluster.Answer, SetClusterState.Answer, sender=ADMIN)
 def answered(ctl, peer, answer, context):
-    ctl.answer = answer
+    ctl.result = answer
     if not ctl.stops:
         ctl.exit(0)
 

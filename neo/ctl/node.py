@@ -9,7 +9,7 @@ ADMIN = NodeKind.ADMIN
 
 
 class Ctl(Node):
-    """Ask `request` of the admin at `address`.  Once it has left, `answer` is the packet that
+    """Ask `request` of the admin at `address`.  Once it has left, `result` is the packet that
     came, or `failure` says in one line why there is none.
 
     An order to stop is done when the admin, which leaves after the storages, has gone.
@@ -20,7 +20,7 @@ class Ctl(Node):
     def __init__(self, rnd, address, request, timeout=30.0):
         super().__init__(rnd)
         self.address, self.request, self.timeout = address, request, timeout
-        self.answer = None
+        self.result = None
         self.failure = None
         self.stops = type(request) is SetClusterState and request.state == ClusterState.STOPPING
 
@@ -37,16 +37,16 @@ class Ctl(Node):
         self.fail('no admin node at %s: %s' % (readable(address), reason))
 
     def lost(self, peer, reason):
-        if self.stops and self.answer is not None:
+        if self.stops and self.result is not None:
             self.exit(0)
         else:
             self.fail('the admin node at %s closed the connection: %s' % (
                 readable(self.address), reason))
 
     def timer(self, name):
-        if self.answer is not None:
+        if self.result is not None:
             self.fail('%s, and this has not ended within %g s' % (
-                self.answer.message, self.timeout))
+                self.result.message, self.timeout))
         else:
             self.fail('no answer from %s within %g s' % (readable(self.address), self.timeout))
 

@@ -235,8 +235,12 @@ class Master(Node):
             self.close(peer)
             announcements.changed(self, peer.id)
 
-    def tell(self, transaction):
-        commits.tell(self, transaction)
+    def tell(self, ended):
+        """These transactions have ended."""
+        transactions = self.transactions
+        for transaction in ended:
+            if self.transactions is transactions:       # else one of them has led to a recovery
+                commits.tell(self, transaction)
         if self.phase == STOPPING:
             self.stopping.progress(self)
 

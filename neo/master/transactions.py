@@ -26,9 +26,7 @@ class Finishing(Context):
         self.waiting.discard(peer)
         transactions = node.transactions
         if not self.waiting and transactions is not None:
-            for transaction in transactions.ended(self):
-                if node.transactions is transactions:
-                    node.tell(transaction)
+            node.tell(transactions.ended(self))
 
     def refused(self, node, peer, error):
         """The client has claimed what is not so: that is no fault of the storage."""

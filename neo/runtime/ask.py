@@ -25,4 +25,4 @@ def ask(address, request, timeout=TIMEOUT):
         driver.close()
     if node.failure is not None:
         raise NoAnswer(node.failure)
-    return node.answer
+    return node.result

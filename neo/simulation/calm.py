@@ -16,6 +16,7 @@ class Calm:
     def __init__(self, world):
         self.world = world
         self.began = None           # virtual time; None: it is not calm
+        self.ends = float('inf')
         self._times = []
         self._committed = 0
         self._refused = {}          # client label -> when an import of it was refused last
@@ -25,17 +26,21 @@ class Calm:
         if self.began is None:
             self.began = self.world.now
 
-    def _holds(self, began):
-        return self.began is not None and began >= self.began
+    def end(self):
+        self.ends = self.world.now
+
+    def covers(self, began):
+        """Does it last from then until now?"""
+        return self.began is not None and self.began <= began and self.world.now < self.ends
 
     def ended(self, began, committed):
-        if self._holds(began):
+        if self.covers(began):
             self._times.append(self.world.now - began)
             self._committed += committed
 
     def failed(self, attempt, began, error):
         """`attempt` (None: what is no transaction) came to an error that is no conflict."""
-        if self._holds(began) and not self._excused(attempt, began, error):
+        if self.covers(began) and not self._excused(attempt, began, error):
             self.world.violation('%s: %r, while nothing is wrong' % (attempt, error))
 
     def _excused(self, attempt, began, error):

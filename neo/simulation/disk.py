@@ -14,6 +14,8 @@ class DiskEngine(MemoryEngine):
 
     def _call(self):
         self.calls += 1
+        if self.calls == self.disk.fills_at:
+            self.full = True
         if self.calls == self._fail_at:
             self._failed = 'planted failure'
         if self._failed:
@@ -37,6 +39,7 @@ class Disk:
 
     def __init__(self, rnd):
         self.rnd = rnd
+        self.fills_at = None        # the call of the engine at which it becomes full
         self.engine = DiskEngine(reserve=0)
         self.engine.disk = self
 
@@ -47,7 +50,12 @@ class Disk:
 
     @full.setter
     def full(self, full):
+        self.fills_at = None
         self.engine.full = full
+
+    def fill_at(self, number):
+        """At the call with this number, counted from the next one as 1."""
+        self.fills_at = self.engine.calls + number
 
     def unfinished(self):
         """What is there of transactions that have not ended."""

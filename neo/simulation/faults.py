@@ -37,18 +37,18 @@ class Faults:
             self.KINDS[kind](self)
             self._next()
 
-    def _later(self, function, *arguments):
+    def _later(self, function, *arguments, times=1):
         """What undoes a fault; at the end `World.heal` has done so already."""
         def call():
             if self.active:
                 function(*arguments)
-        self.world.scheduler.after(self.rnd.expovariate(1 / self.lasting), call)
+        self.world.scheduler.after(self.rnd.expovariate(1 / (self.lasting * times)), call)
 
-    def _machine(self, kinds='MSC'):
+    def _machine(self, kinds='MSAC'):
         return self.rnd.choice([m for name, m in self.world.machines.items() if name[0] in kinds])
 
     def _process(self):
-        running = [m.process for m in self.world.machines.values() if m.process is not None]
+        running = self.world.processes()
         return self.rnd.choice(running) if running else None
 
     # -- the kinds --------------------------------------------------------------------------
@@ -58,12 +58,12 @@ class Faults:
         self._later(self.world.start, machine.name)
 
     def kill_everything(self):
-        for name in self.world.machines:
+        for name in self.world.permanent():
             self.world.kill(name)
             self._later(self.world.start, name)
 
     def kill_daemons(self):
-        for name in self.world.machines:
+        for name in self.world.permanent():
             if name[0] != 'C':
                 self.world.kill(name)
                 self._later(self.world.start, name)
@@ -82,7 +82,7 @@ class Faults:
             process.world.scheduler.after(self.lasting, self._restart_dead, process.machine)
 
     def _restart_dead(self, machine):
-        if self.active:
+        if self.active and machine.permanent:
             self.world.start(machine.name)
 
     def disk_failure(self):
@@ -91,8 +91,9 @@ class Faults:
         self._later(self._restart_dead, machine)
 
     def disk_full(self):
+        """Somebody else takes all that was not promised, at any call."""
         machine = self._machine('S')
-        machine.disk.full = True
+        machine.disk.fill_at(self.rnd.choice([1, self.rnd.randint(1, 60)]))
         self._later(setattr, machine.disk, 'full', False)
 
     def jump_of_clock(self):
@@ -115,17 +116,32 @@ class Faults:
     def slow_machine(self):
         machine = self._machine()
         machine.slowness = self.rnd.choice([10, 100, 1000])
+        self.world.disturb(machine.name)
         self._later(setattr, machine, 'slowness', 1.0)
 
     def slow_network(self):
         machine = self._machine()
         self.network.slow[machine.name] = self.rnd.choice([10, 100])
+        self.world.disturb(machine.name)
         self._later(self.network.slow.pop, machine.name, None)
 
     def reset(self):
         ends = list(self.network.ends)
         if ends:
-            self.network.reset(self.rnd.choice(ends))
+            end = self.rnd.choice(ends)
+            for side in end, end.other:
+                self.world.disturb(side.machine.name)
+            self.network.reset(end)
+
+    def stall(self):
+        """Of one connection, for long enough that another one takes its place, as a rule."""
+        ends = list(self.network.ends)
+        if ends:
+            end = self.rnd.choice(ends)
+            for side in self.rnd.choice([[end], [end, end.other]]):
+                self.network.stall(side)
+                self.world.disturb(side.machine.name)
+                self._later(self.network.go_on, side, times=8)
 
     def reset_machine(self):
         self.world.reset(self._machine().name)
@@ -145,14 +161,17 @@ class Faults:
     def _cut(self, ways):
         for way in ways:
             self.network.cut(*way)
+            for name in way:
+                self.world.disturb(name)
             self._later(self.network.mend, *way)
 
     def refuse(self):
         name = self._machine('MS').name
         self.network.refusing.add(name)
+        self.world.disturb(name)
         self._later(self.network.refusing.discard, name)
 
     KINDS = {function.__name__: function for function in (
         kill, kill_everything, kill_daemons, power_failure, crash_within_turn, disk_failure,
         disk_full, jump_of_clock, freeze, slow_machine, slow_network, reset, reset_machine,
-        cut_one_way, cut, isolate, refuse)}
+        cut_one_way, cut, isolate, refuse, stall)}

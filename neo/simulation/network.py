@@ -29,6 +29,7 @@ class End:
         if outgoing:
             self.decoder.trust(limits.MAX_FRAME)        # as neo.runtime trusts whom it calls
         self.open = True            # until this side closes it or learns that it is closed
+        self.stalled = False        # what is in flight towards this end does not come
         self.finished = False       # nothing more arrives here
         self.flight = deque()       # towards this end
         self.last = 0.0             # when the last thing in flight arrives
@@ -56,17 +57,25 @@ class End:
         """The first thing in flight is here, unless the way is cut."""
         network = self.network
         way = self.peer_machine.name, self.machine.name
-        if way in network.cuts:
+        if self.stalled:
+            network.stalled.append(self)
+        elif way in network.cuts:
             network.held.setdefault(way, []).append(self)
         elif self.flight:
             chunk = self.flight.popleft()
             if self.open:
                 self.process.receive(self, chunk)
-            elif self.machine.powered and chunk is not FIN:
-                # Nobody is here any more: the system answers with a reset.
-                if not self.other.finished:
-                    self.lose()
-                    self.write(FIN)
+            elif chunk is not FIN:
+                self.is_gone()
+
+    def is_gone(self):
+        """Nobody is here any more, and something was sent: the system answers with a reset, or will
+        once there is power, as it is sent again and again."""
+        if not self.machine.powered:
+            self.network.unheard.setdefault(self.machine.name, []).append(self)
+        elif not self.other.finished:
+            self.lose()
+            self.write(FIN)
 
     def lose(self):
         """Lose some of what is in flight to the other side, maybe half a frame."""
@@ -90,6 +99,8 @@ class Network:
         self.slow = {}              # machine name -> factor of its delays
         self.cuts = {}              # (from, to) machine names -> how many cuts
         self.held = {}              # (from, to) -> Ends that something waits for
+        self.unheard = {}           # machine name, without power -> Ends that were sent something
+        self.stalled = []           # Ends that something waits for, once for each arrival
         self.refusing = set()       # machine names that accept no connection now
         self.listeners = {}         # address -> machine
         self.ends = {}              # End -> None, both of each connection, in order
@@ -163,7 +174,31 @@ class Network:
             end.last = max(end.last, self.scheduler.now + self.rnd.random() * self.mean_delay)
             self.scheduler.at(end.last, end.arrive)
 
+    def power(self, name):
+        """A machine is on again, and hears what is sent again."""
+        for end in self.unheard.pop(name, ()):
+            self.scheduler.after(self.rnd.random(), end.is_gone)
+
+    def stall(self, end):
+        """Let nothing through on one connection, towards one end; others between the same machines
+        work."""
+        end.stalled = True
+
+    def go_on(self, end):
+        end.stalled = False
+        stalled, self.stalled = self.stalled, []
+        for other in stalled:
+            if other.stalled:
+                self.stalled.append(other)
+            else:
+                other.last = max(other.last, self.scheduler.now)
+                self.scheduler.at(other.last, other.arrive)
+
     def mend_all(self):
+        for end in list(dict.fromkeys(self.stalled)):
+            self.go_on(end)
+        for end in self.ends:
+            end.stalled = False
         for source, target in sorted(self.cuts):
             self.cuts[source, target] = 1
             self.mend(source, target)

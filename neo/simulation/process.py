@@ -2,7 +2,7 @@
 from ..cluster import events
 from ..cluster.turn import take_turn
 from ..protocol import codec
-from ..protocol.packets import Error
+from ..protocol.packets import ClientIsSilent, Error
 from ..protocol.types import ErrorCode
 from .disk import DiskFailure
 from .network import FIN, OPENED
@@ -183,6 +183,8 @@ class Process:
             return
         if type(packet) is Error and packet.error == ErrorCode.PROTOCOL:
             self.world.protocol_error(self, packet.message)
+        elif type(packet) is ClientIsSilent:
+            self.world.is_silent(self, packet.client)
         data = codec.encode(packet, effect.request_id)
         codec.decode(data[codec.HEADER_SIZE:])      # what may not be said shows where it is said
         trace = self.world.trace
@@ -223,8 +225,9 @@ class Process:
         self.world.exited(self, effect.status, effect.message)
 
     # -- the end --------------------------------------------------------------------------
-    def die(self, silently=False):
-        """Stop at once.  The system closes its connections, unless the machine is gone too."""
+    def die(self, silently=False, leaving=False):
+        """Stop at once.  The system closes its connections, unless the machine is gone too; who is
+        `leaving` has sent all before."""
         self.dead = True
         self.inbox.clear()
         for entry in self._timers.values():
@@ -235,7 +238,7 @@ class Process:
             if silently:
                 end.open = False
             else:
-                if rnd.random() < .5:
+                if not leaving and rnd.random() < .5:
                     end.lose()
                 self._drop(end)
         self.ends.clear()

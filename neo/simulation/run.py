@@ -5,7 +5,8 @@
     heal        no faults any more: within bounded time every client commits again
     calm        nothing fails any more, and nothing takes long; where a seed has no faults, it is
                 calm from the beginning
-    stop        transactions end; nothing is locked, nothing is left unfinished
+    stop        in some seeds the operator stops the cluster, and starts it again
+    end         transactions end; nothing is locked, nothing is left unfinished
     judge       what clients were told against what the disks hold
     restart     of everything at once: every object is still read as it should be
 """
@@ -13,12 +14,14 @@ from collections import Counter
 from random import Random
 
 from ..client.exception import NoObject
-from ..protocol.limits import PING_INTERVAL
+from ..protocol.limits import (CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_DELAY_MAX, SHUTDOWN_GRACE,
+                               STOP_GRACE)
 from . import oracles
 from .application import load
 from .calm import Calm
 from .choices import choose_cluster
 from .faults import Faults
+from .operator import Operator
 from .simulation import Simulation
 from .workers import Workers
 
@@ -27,9 +30,11 @@ from .workers import Workers
 BOOT = 150                      # with faults, which last as long as they like
 HEAL = 20                       # a dead peer is noticed within 5, and back-offs end within 2
 CALM = 3
-STOP = 10
+STOP = STOP_GRACE + SHUTDOWN_GRACE
+END = 10
 SETTLE = 5                      # lazy commits, and clients that close
-NOTICE = 1.2 * PING_INTERVAL    # connections to who died silently are found to be broken
+# Connections to who died silently are found to be broken, and attempts to connect time out.
+NOTICE = PING_INTERVAL + CONNECT_TIMEOUT + RECONNECT_DELAY_MAX
 EVENTS = 12_000                 # as many of a busy cluster are as good as more
 CALM_EVENTS = 3_000
 
@@ -72,6 +77,8 @@ class Run:
         self.faults = Faults(sim.world, Random('faults %s' % seed)) if faults else None
         self.calm = Calm(sim.world)
         self.workers = Workers(sim, self.calm, rnd)
+        self.operator = Operator(sim, self.calm, rnd) if rnd.random() < .4 else None
+        self.stops = rnd.random() < .5
         sim.on_application = self.workers.give
 
     def __call__(self):
@@ -80,7 +87,10 @@ class Run:
             self._disturb()
             self._heal()
             self._be_calm()
-            self._stop()
+            if self.operator is not None and self.stops:
+                self._stop()
+                self._heal()
+            self._end()
             self._judge()
             self._restart()
         except Failed:
@@ -112,10 +122,12 @@ class Run:
         early = self.early and self.faults
         if early:
             self.faults.begin()
-        for name in sim.world.machines:
+        for name in sim.world.permanent():
             sim.world.start(name)
             if not early:
                 sim.run_for(.05)
+        if self.operator is not None:
+            self.operator.begin()
         if not early:
             self._require(lambda: not self.workers.waiting_for_setup, BOOT,
                           lambda: 'the first objects are made')
@@ -157,10 +169,36 @@ class Run:
         self._check()
 
     def _stop(self):
+        """By order of the operator, all daemons leave in order, and are started again."""
+        world, operator = self.sim.world, self.operator
+        self.calm.end()
+        exits = len(world.exits)
+        world.restart_after_exit = None
+        operator.stop()
+
+        def done():
+            return operator.stopped is not None and not any(
+                world.node(name) for name in world.permanent() if name[0] != 'C')
+        self._require(done, STOP, lambda: 'the cluster stops: %s' % [
+            process.label for process in world.processes()])
+        if operator.stopped.failure is not None:
+            world.violation('neoctl stop says: %s' % operator.stopped.failure)
+        for name, status, message in world.exits[exits:]:
+            if status:
+                world.violation('%s leaves with %d: %s' % (name, status, message))
+        for name, machine in world.machines.items():
+            if machine.disk is not None and machine.disk.unfinished():
+                world.violation('%s has stopped, and its disk has %s' % (
+                    name, machine.disk.unfinished()))
+        self._check()
+        world.restart_after_exit = 1.0
+        self.sim.restart()
+
+    def _end(self):
         """What is under way ends, and leaves nothing behind."""
         sim, workers = self.sim, self.workers
         workers.stopping = True
-        self._require(lambda: not workers.working, STOP, lambda: 'threads end: %s' % [
+        self._require(lambda: not workers.working, END, lambda: 'threads end: %s' % [
             (a.label, a.waiting()) for a in sim.applications.values()])
         self._require(lambda: not self._left(), SETTLE, lambda: '; '.join(self._left()))
         self._check(self.calm.complaints(workers.way()))
@@ -173,6 +211,8 @@ class Run:
             if name[0] == 'S':
                 there = (machine.disk.unfinished(), node.transactions.by_ttid,
                          node.transactions.locks.held, node.transactions.kept, node.parked)
+            elif name[0] in 'AO':
+                there = node and [peer for peer in node.peers.values() if peer.requests],
             elif name[0] == 'C':
                 there = (node.operations.unfinished, node.transactions, node.outcomes.finishing,
                          node.imports.queue)

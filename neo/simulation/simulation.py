@@ -1,6 +1,7 @@
 """A cluster in a virtual world, for scenarios written by hand and for random runs."""
 from random import Random
 
+from ..admin.node import Admin
 from ..client.core.client import Client
 from ..master.node import Master
 from ..protocol.limits import AMOUNTS
@@ -42,28 +43,31 @@ class Outcome:
 
 
 class Simulation:
-    """One master M1, storages S1…, clients C1…; `nodes` may replace the classes of nodes by kind:
-    'master', 'storage' and 'client'."""
+    """One master M1, storages S1…, an admin A1, clients C1…; `nodes` may replace the classes of
+    nodes by kind: 'master', 'storage', 'admin' and 'client'."""
 
     def __init__(self, seed=0, storages=1, replicas=0, partitions=1, clients=1, show=None,
                  nodes=(), amounts=AMOUNTS):
         self.seed = seed
-        self.nodes = {'master': Master, 'storage': Storage, 'client': Client} | dict(nodes)
+        self.nodes = {'master': Master, 'storage': Storage, 'admin': Admin,
+                      'client': Client} | dict(nodes)
         self.amounts = amounts
         self.partitions, self.replicas, self.storages = partitions, replicas, storages
         self.world = World(seed, show)
         self.history = History()
         self.world.on_start = self._started
-        self.world.on_death = lambda process: self.history.died(process.label)
+        self.world.on_death = self._died
         self.applications = {}          # machine name -> the present Application
         self.on_application = None      # function(application): gives it threads
         self._rnd = Random('applications %s' % seed)
-        self.masters = [('m1', 10000)]
+        self.masters, self.admin = [('m1', 10000)], ('a1', 10000)
+        self._operators = {}            # machine name -> function(process): it has ended
         self._add('M1', self._master)
         for i in range(storages):
             name = 'S%d' % (i + 1)
             rnd = Random('%s %s' % (seed, name))
             self._add(name, self._storage, Disk(rnd))
+        self._add('A1', self._admin)
         for i in range(clients):
             self.world.add(Machine('C%d' % (i + 1), None, self._client))
 
@@ -77,6 +81,19 @@ class Simulation:
     def _storage(self, machine, rnd):
         return self.nodes['storage'](rnd, machine.disk.opened(), CLUSTER, self.masters,
                                      machine.address, machine.name, self.amounts)
+
+    def _admin(self, machine, rnd):
+        return self.nodes['admin'](rnd, CLUSTER, self.masters, machine.address, machine.name)
+
+    def add_operator(self, name, make_node, ended):
+        """A machine on which a node may be started that leaves by itself."""
+        self.world.add(Machine(name, None, make_node, permanent=False))
+        self._operators[name] = ended
+
+    def _died(self, process):
+        self.history.died(process.label)
+        if process.name in self._operators:
+            self._operators[process.name](process)
 
     def _client(self, machine, rnd):
         return self.nodes['client'](rnd, CLUSTER, self.masters, rnd.choice([2000, 20 << 20]),
@@ -92,7 +109,7 @@ class Simulation:
     # -- the course of things ---------------------------------------------------------------
     def start(self):
         """Start all nodes, storages in turn, so that S1 becomes S1; wait for the cluster."""
-        for name in self.world.machines:
+        for name in self.world.permanent():
             self.world.start(name)
             self.world.run_for(.1)
         assert self.world.run_for(60, self.running), 'the cluster does not start'
@@ -123,7 +140,7 @@ class Simulation:
 
     def restart(self, *names):
         """Start what does not run; without names, everything."""
-        for name in names or self.world.machines:
+        for name in names or self.world.permanent():
             self.world.start(name)
 
     # -- what applications do -----------------------------------------------------------------

@@ -3,6 +3,7 @@ import traceback
 from collections import Counter
 from random import Random
 
+from ..protocol.limits import LOCK_PATIENCE
 from .network import Network
 from .process import Process
 from .scheduler import Scheduler, Trace
@@ -15,16 +16,18 @@ EXPECTED = 'no sign of life', 'did not say who it is', 'says nothing', 'obeys a 
 class Machine:
     """What outlives a process: name, address, clock and disk."""
 
-    def __init__(self, name, address, make_node, disk=None):
+    def __init__(self, name, address, make_node, disk=None, permanent=True):
         self.name = name
         self.address = address      # None: nothing listens here
         self.make_node = make_node  # function(machine, random.Random) -> node
         self.disk = disk
+        self.permanent = permanent  # is a node that has ended started again?
         self.clock_offset = 0.0     # of processes started from now on
         self.powered = True
         self.process = None
         self.incarnations = 0
         self.slowness = 1.0         # factor of the time between an event and its turn
+        self.disturbed = None       # when something was done to it last
         self.world = None
 
     def turn_delay(self):
@@ -77,12 +80,18 @@ class World:
             self.network.listeners[machine.address] = machine
         return machine
 
+    def permanent(self):
+        """Names of the machines on which a node is meant to run."""
+        return [name for name, machine in self.machines.items() if machine.permanent]
+
     def start(self, name):
         """Start the node of a machine, if it does not run."""
         machine = self.machines[name]
         if machine.process is not None:
             return machine.process
-        machine.powered = True
+        if not machine.powered:
+            machine.powered = True
+            self.network.power(name)
         machine.incarnations += 1
         process = machine.process = Process(self, machine, machine.incarnations)
         node = machine.make_node(machine, Random('%s %s' % (self.seed, process.label)))
@@ -94,6 +103,7 @@ class World:
     def kill(self, name, reason='kill', silently=False):
         """End a process as kill -9 does or, `silently`, as a power failure does."""
         machine = self.machines[name]
+        self.disturb(name)
         process, machine.process = machine.process, None
         if silently:
             machine.powered = False
@@ -102,21 +112,29 @@ class World:
             self.trace.note('%s dies: %s' % (process.label, reason))
             self._die(process, silently)
 
-    def _die(self, process, silently=False):
-        process.die(silently)
+    def _die(self, process, silently=False, leaving=False):
+        process.die(silently, leaving)
         if self.on_death is not None:
             self.on_death(process)
+
+    def processes(self):
+        return [m.process for m in self.machines.values() if m.process is not None]
 
     def node(self, name):
         """The node that runs on a machine, or None."""
         process = self.machines[name].process
         return process and process.node
 
+    def disturb(self, name):
+        """Something is being done to this machine: what others think of it may be due to that."""
+        self.machines[name].disturbed = self.now
+
     # -- what may be done to them -----------------------------------------------------------
     def freeze(self, name):
         process = self.machines[name].process
         if process is not None:
             process.frozen += 1
+            self.disturb(name)
             self.trace.note('%s is frozen' % process.label)
         return process
 
@@ -124,6 +142,7 @@ class World:
         process = self.machines[name].process
         if process is not None and process.frozen:
             process.frozen -= 1
+            self.disturb(name)
             self.trace.note('%s goes on' % process.label)
             process.wake()
 
@@ -136,6 +155,7 @@ class World:
 
     def reset(self, name):
         """Reset all connections of a machine."""
+        self.disturb(name)
         for end in list(self.network.ends):
             if end.machine.name == name:
                 self.network.reset(end)
@@ -153,7 +173,8 @@ class World:
                 process.doom = None
                 while process.frozen:
                     self.thaw(machine.name)
-            self.start(machine.name)
+            if machine.permanent:
+                self.start(machine.name)
 
     # -- reports of processes ---------------------------------------------------------------
     def broken(self, process, error):
@@ -168,6 +189,16 @@ class World:
         if not any(reason in message for reason in EXPECTED):
             self.violation('%s was sent what it does not expect: %s' % (process.label, message))
 
+    def is_silent(self, reporter, id):
+        """A client is said to say nothing, and will be dropped: only who was disturbed may be."""
+        for machine in self.machines.values():
+            process = machine.process
+            if process is not None and process.node.id == id and process.name[0] == 'C' and (
+                    machine.disturbed is None
+                    or self.now - machine.disturbed > 2 * LOCK_PATIENCE):
+                self.violation('%s says that %s is silent, and nothing was done to it'
+                               % (reporter.label, process.label))
+
     def logged(self, process, level, message):
         self.trace.note('%s logs: %s' % (process.label, message))
 
@@ -176,6 +207,6 @@ class World:
         self.exits.append((process.name, status, message))
         self.counts['exits'] += 1
         process.machine.process = None
-        self._die(process)
-        if self.restart_after_exit is not None:
+        self._die(process, leaving=True)
+        if self.restart_after_exit is not None and process.machine.permanent:
             self.scheduler.after(self.restart_after_exit, self.start, process.name)

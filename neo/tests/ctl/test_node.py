@@ -5,7 +5,7 @@ import pytest
 
 from neo.cluster import events
 from neo.ctl.node import Ctl
-from neo.protocol.packets import DescribeCluster, Error, Identify, SetClusterState
+from neo.protocol.packets import DescribeCluster, Error, Identify, Ping, SetClusterState
 from neo.protocol.types import ClusterState, ErrorCode
 
 ADDRESS = '127.0.0.1', 9999
@@ -38,7 +38,14 @@ def greeted(request):
 def test_an_order():
     node, step, request_id = greeted(SetClusterState(ClusterState.RUNNING))
     left = step(events.Received(1, SetClusterState.Answer('it runs'), request_id))
-    assert left.status == 0 and node.answer.message == 'it runs' and node.failure is None
+    assert left.status == 0 and node.result.message == 'it runs' and node.failure is None
+
+
+def test_a_sign_of_life_while_the_answer_takes_its_time():
+    node, step, request_id = greeted(SetClusterState(ClusterState.RUNNING))
+    assert step(events.Received(1, Ping(), 7)) is None
+    assert type(step.sent[0].packet) is Ping.Answer
+    assert step(events.Received(1, SetClusterState.Answer('it runs'), request_id)).status == 0
 
 
 def test_to_stop_is_done_when_the_admin_has_gone():

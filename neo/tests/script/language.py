@@ -269,18 +269,15 @@ class Script:
         address = admin.lower(), 10000
         name = 'neoctl'
         self.stage.add(name, None, lambda engine, rnd: Ctl(rnd, address, command.request))
-        self.stage.start(name)
-        ctl = self.stage.actors[name]
-        length = len(self.stage.trace)
-        self.stage.settle()
-        self.stage.trace[length:] = [line for line in self.stage.trace[length:]
-                                     if not line.startswith(name + ' leaves')]
-        try:
-            lines = [ctl.node.failure] if ctl.node.failure else command.show(ctl.node.answer)
-        except Nothing as nothing:
-            lines = [str(nothing)]
-        for line in lines:
-            self.stage.note('neoctl | ' + line)
+
+        def left(ctl):
+            try:
+                lines = [ctl.failure] if ctl.failure else command.show(ctl.result)
+            except Nothing as nothing:
+                lines = [str(nothing)]
+            for line in lines:
+                self.stage.note('neoctl | ' + line)
+        self.stage.start(name, left)
 
     def a_print(self, admin, *words):
         self._ctl(admin, 'print', *words)

@@ -28,8 +28,9 @@ class Wire:
 class Actor(Driven):
     """A process: a node on the stage."""
 
-    def __init__(self, stage, name, node):
+    def __init__(self, stage, name, node, left=None):
         super().__init__(node, stage.now)
+        self.left = left            # function(node), called when it has left; None: that is noted
         self.stage, self.name = stage, name
         self.wires = {}             # connection -> Wire
         self.watched = []           # functions: called after each turn, till one gives something
@@ -70,7 +71,10 @@ class Actor(Driven):
 
     def exits(self, effect):
         super().exits(effect)
-        self.stage.note('%s leaves: %s' % (self.name, effect.message))
+        if self.left is None:
+            self.stage.note('%s leaves: %s' % (self.name, effect.message))
+        else:
+            self.left(self.node)
         self.stage.leave(self.name)
 
     def new_wire(self):
@@ -110,10 +114,10 @@ class Stage:
         if engine is not None:
             self.engines[name] = engine
 
-    def start(self, name):
+    def start(self, name, left=None):
         engine = self.engines.get(name)
         node = self.roles[name](engine, random.Random(name))
-        actor = self.actors[name] = Actor(self, name, node)
+        actor = self.actors[name] = Actor(self, name, node, left)
         actor.start()
 
     def leave(self, name):

@@ -1,0 +1,74 @@
+"""The operator: asks an admin node, as neoctl does, and stops the cluster."""
+from ..ctl.node import Ctl
+from ..protocol.packets import DescribeCluster, SetClusterState
+from ..protocol.types import ClusterState, NodeState
+
+NAME = 'O1'
+PAUSE = 1.0                     # seconds between two questions, on average
+
+
+class Operator:
+    """Its machine is added to a Simulation; there is one question at a time."""
+
+    def __init__(self, sim, calm, rnd):
+        self.sim = sim
+        self.calm = calm
+        self.rnd = rnd
+        self.idle = True
+        self.active = False         # asks again and again
+        self.stopped = None         # the Ctl that has ordered a stop, once it has left
+        self._began = 0.0
+        self._request = None
+        sim.add_operator(NAME, self._node, self._ended)
+
+    def _node(self, machine, rnd):
+        return Ctl(rnd, self.sim.admin, self._request)
+
+    def begin(self):
+        self.active = True
+        self._next()
+
+    def _next(self):
+        self.sim.world.scheduler.after(self.rnd.expovariate(1 / PAUSE), self._look)
+
+    def _look(self):
+        if self.active:
+            if self.idle:
+                self._ask(DescribeCluster())
+            self._next()
+
+    def _ask(self, request):
+        self.idle = False
+        self._request = request
+        self._began = self.sim.world.now
+        self.sim.world.start(NAME)
+
+    def _ended(self, process):
+        self.idle = True
+        ctl = process.node
+        if ctl.stops:
+            self.stopped = ctl
+        elif self.calm.covers(self._began):
+            for complaint in self._complaints(ctl):
+                self.sim.world.violation('neoctl %s, while nothing is wrong' % complaint)
+
+    def _complaints(self, ctl):
+        answer = ctl.result
+        if answer is None:
+            yield 'says: %s' % ctl.failure
+        elif answer.state != ClusterState.RUNNING:
+            yield 'was told that the cluster is %s (%s)' % (
+                ClusterState(answer.state).name, answer.reason)
+        else:
+            down = [info.id for info in answer.nodes if info.state == NodeState.DOWN]
+            if down or not answer.primary:
+                yield 'was told that the primary is %s, and that %s are down' % (
+                    answer.primary, down)
+
+    def stop(self):
+        """Order it, as soon as what was asked before is answered."""
+        self.active = False
+        if self.idle:
+            self._ask(SetClusterState(ClusterState.STOPPING))
+        else:
+            self.sim.world.scheduler.after(.1, self.stop)
