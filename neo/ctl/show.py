@@ -43,8 +43,9 @@ def nodes(description, kind=None):
 
 
 def node_lines(description, kind=None):
-    return aligned([(node['id'], node['kind'], node['address'] or '-', node['state'], node['name'],
-                     node['condition']) for node in nodes(description, kind)])
+    return aligned([(node['id'], node['kind'], node['address'] or '-', node['state'],
+                     node['name'] or ('-' if node['condition'] else ''), node['condition'])
+                    for node in nodes(description, kind)])
 
 
 def aligned(rows):

@@ -1,5 +1,5 @@
 """What is told to whom: storages hear of clients, clients of storages, admins of all."""
-from ..cluster.ids import LETTERS, node_order
+from ..cluster.ids import LETTERS, node_order, utc
 from ..cluster.node import handles
 from ..protocol.packets import ClusterStateChanged, ConditionChanged, NodesChanged
 from ..protocol.types import ClusterState, NodeInfo, NodeKind, NodeState
@@ -20,7 +20,13 @@ def node_info(master, id):
     data = peer.data
     pending = kind == NodeKind.STORAGE and id not in master.tables.storages()
     return NodeInfo(id, kind, data.address, NodeState.PENDING if pending else NodeState.RUNNING,
-                    data.name, data.condition)
+                    data.name, condition_of(peer))
+
+
+def condition_of(peer):
+    """What is wrong with a node, in words."""
+    words = ['it says nothing, since %s' % utc(peer.heard)] if peer.silent else []
+    return '; '.join(words + [peer.data.condition] * bool(peer.data.condition))
 
 
 def changed(master, id):
@@ -69,6 +75,12 @@ def storages(master):
 @handles(ConditionChanged, sender=NodeKind.STORAGE)
 def condition_changed(master, peer, packet, request_id):
     peer.data.condition = packet.condition
+    tell_condition(master, peer)
+
+
+def tell_condition(master, peer):
+    """What is wrong with this node is another thing now: that is for the operator."""
     packet = NodesChanged((node_info(master, peer.id),), ())
     for admin in master.members.admins.values():
-        master.send(admin, packet)
+        if admin is not peer:
+            master.send(admin, packet)

@@ -71,6 +71,12 @@ class Master(Node):
     def stop(self):
         """A clean end of this process: nothing here is durable."""
 
+    def silent(self, peer):
+        if self.members.joined.get(peer.id) is peer:
+            announcements.tell_condition(self, peer)
+
+    heard_again = silent
+
     # -- who comes ----------------------------------------------------------------------------
     def waits(self, peer):
         return peer.connection in self.waiting

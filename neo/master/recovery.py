@@ -25,7 +25,10 @@ SHOWN = 3                       # of several things that are missing, so many ar
 class Ballot(Context):
     """The request for one term; the context of its RequestTerm."""
 
-    __slots__ = ()
+    __slots__ = 'asked',
+
+    def __init__(self):
+        self.asked = False              # anybody
 
     def answered(self, node, peer, answer):
         if self is node.recovery.ballot:        # else another term has been asked for meanwhile
@@ -90,13 +93,16 @@ class Recovery:
         self.consider(node)
 
     def _ask(self, node, peer):
+        self.ballot.asked = True
         node.ask(peer, RequestTerm(node.term, node.identity), self.ballot)
 
     def joined(self, node, peer):
         """A storage has come."""
         if self.ballot is None:
             return
-        if peer.data.term > node.term and node.phase == RECOVERING:
+        # As long as nobody was asked, somebody else must have been promised this very term.
+        taken = peer.data.term + (not self.ballot.asked)
+        if taken > node.term and node.phase == RECOVERING:
             self.stand(node)
         else:
             self._ask(node, peer)

@@ -5,7 +5,8 @@ from itertools import islice, zip_longest
 from operator import itemgetter
 
 from ..cluster.ids import moment, tid_at
-from ..protocol import limits
+from ..protocol.limits import CLOCK_TOLERANCE
+from ..protocol.types import MAX_OID
 from .digest import digest
 from .sides import Batch, MigrationError, reason
 
@@ -91,15 +92,15 @@ def survey(source, progress, now):
 
 def refuse_ids(name, highest, now):
     """MigrationError if no id could be given any more after these, which have been surveyed."""
-    if highest.tid > tid_at(now + limits.TID_AHEAD):
+    if highest.tid > tid_at(now + CLOCK_TOLERANCE):
         raise MigrationError(
             '%s has transaction %#018x, of %s, which is far ahead of the clock of this machine: all'
             ' later ones would have to be later still. Nothing was changed' % (
                 name, highest.tid, moment(highest.tid)))
-    if highest.oid > limits.MAX_OID:
+    if highest.oid > MAX_OID:
         raise MigrationError(
             '%s has object %#x, and a cluster takes none above %#x. Nothing was changed' % (
-                name, highest.oid, limits.MAX_OID))
+                name, highest.oid, MAX_OID))
 
 
 class Migration:

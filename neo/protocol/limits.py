@@ -82,11 +82,6 @@ OIDS_AHEAD = 256
 MAX_OIDS_AHEAD = 100_000
 # Oids made unusable, at worst, by a crash of the primary; one durable write for so many.
 OIDS_RESERVED = 20_000
-# Oids above are refused: whoever is given the next ones must have some.
-MAX_OID = (1 << 62) - 1
-# An imposed tid may be so many seconds ahead of the clock: tids go on from there, and a source
-# whose clock was wrong by more than that would take all times up to then from them.
-TID_AHEAD = 86400.0
 # A clock that differs by more than this from those of the storages is reported, and where it
 # is ahead it is not used for tids.
 CLOCK_TOLERANCE = 300.0

@@ -5,9 +5,9 @@ Calls return an Operation, which may be done already.  Those that end later are 
 `invalidations` are for ZODB, in tid order: `Told`, with the own operation that waits for it.
 Whoever has told ZODB calls `delivered`.
 """
-from ...protocol.limits import LOAD_WINDOW, MAX_OID
+from ...protocol.limits import LOAD_WINDOW
 from ...protocol.packets import ListRecords, ListTransactions, ObjectHistory
-from ...protocol.types import MAX_ID
+from ...protocol.types import MAX_ID, MAX_OID
 from ..exception import NEOStorageError, TidRefused
 from . import commit, loads, pool
 from .commit import FINISHING, VOTED

@@ -1,6 +1,5 @@
 """Many transactions that exist already, with their tids, committed as one."""
-from ...protocol.limits import MAX_OID
-from ...protocol.types import MAX_ID, Imported
+from ...protocol.types import MAX_ID, MAX_OID, Imported
 from ..exception import NEOStorageError, TransactionFailed
 from .commit import VOTED
 from .operation import Operation, failed

@@ -6,7 +6,7 @@ from ...cluster.ids import term_of
 from ...protocol import limits
 from ...protocol.codec import ProtocolError
 from ...protocol.packets import TakeOids, TakeTtids
-from ...protocol.types import ClusterState
+from ...protocol.types import MAX_OID, ClusterState
 from .operation import Operation
 
 
@@ -93,7 +93,7 @@ def _of_this_term(client, first, end):
 
 
 def _above_root(client, first, end):
-    return 0 < first and end <= limits.MAX_OID + 1
+    return 0 < first and end <= MAX_OID + 1
 
 
 class Take(Operation):

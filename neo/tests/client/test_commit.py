@@ -7,7 +7,7 @@ from ...client.exception import (ClusterFull, ClusterUnavailable, NEOStorageErro
 from ...protocol import limits
 from ...protocol.packets import (Abort, Conflict, DoesWait, Finish, GaveWay, GiveWay, Store,
                                  Vote)
-from ...protocol.types import MAX_ID, ErrorCode
+from ...protocol.types import MAX_ID, MAX_OID, ErrorCode
 from .conversation import METADATA, Conversation, record
 
 BIG = bytes(limits.STORE_BATCH // 2 + 1)
@@ -402,7 +402,7 @@ def test_a_vote_answered_before_it_is_asked_for_again_is_not_waited_for():
     c.master.hears(Finish, ttid=txn.ttid)
 
 
-@pytest.mark.parametrize('fields', [{'oid': limits.MAX_OID + 1}, {'base': MAX_ID}, {'tid': 11}])
+@pytest.mark.parametrize('fields', [{'oid': MAX_OID + 1}, {'base': MAX_ID}, {'tid': 11}])
 def test_ids_that_nothing_can_have_are_refused_before_anything_is_sent(fields):
     c, txn, (storage,) = begun()
     refused = c.do('store', txn, record(1, 5)._replace(**fields))

@@ -5,7 +5,7 @@ from ...cluster import events
 from ...protocol import limits
 from ...protocol.packets import (Error, Identify, Invalidate, NodesChanged, Sync, TableChanged,
                                  TakeOids, TakeTtids)
-from ...protocol.types import MAX_ID, ClusterState, ErrorCode, NodeKind, NodeState
+from ...protocol.types import MAX_ID, MAX_OID, ClusterState, ErrorCode, NodeKind, NodeState
 from .conversation import CLUSTER_ID, HISTORY, MASTER, Conversation
 
 
@@ -169,7 +169,7 @@ def test_another_master_is_asked_when_one_does_not_serve():
 
 # -- answers that make no sense -----------------------------------------------------------------
 @pytest.mark.parametrize('cls, first', [
-    (TakeTtids, 2 << 43), (TakeTtids, (2 << 43) - 10), (TakeOids, 0), (TakeOids, limits.MAX_OID)])
+    (TakeTtids, 2 << 43), (TakeTtids, (2 << 43) - 10), (TakeOids, 0), (TakeOids, MAX_OID)])
 def test_ids_that_are_not_for_this_client(cls, first):
     c = Conversation()
     c.welcome()

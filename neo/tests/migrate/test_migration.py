@@ -22,6 +22,7 @@ from ...migrate.migration import Differ, Interrupted, Migration, batches, survey
 from ...migrate.neoside import NEOSide
 from ...migrate.progress import Progress, duration
 from ...migrate.sides import Batch, MigrationError, Past, StorageSide
+from ...protocol.types import MAX_OID
 from . import databases
 
 
@@ -385,11 +386,11 @@ NOW = 1.7e9
 
 @pytest.mark.parametrize('kind', ['file', 'storage'])
 @pytest.mark.parametrize('ids, said', [
-    ({'tid': tid_at(NOW + 100_000)}, 'of 2023-11-16 02:00:00.000000 UTC, which is far ahead'),
+    ({'tid': tid_at(NOW + 400)}, 'of 2023-11-14 22:20:00.000000 UTC, which is far ahead'),
     ({'tid': (1 << 63) - 5}, 'far ahead of the clock'), ({'tid': (1 << 64) - 5}, 'far ahead'),
     ({'tid': tid_at(NOW), 'oid': (1 << 63) - 5}, 'object 0x7ffffffffffffffb, and a cluster takes'),
     ({'tid': tid_at(NOW), 'oid': 1 << 63}, 'a cluster takes none above'),
-    ({'tid': tid_at(NOW), 'oid': 1 << 62}, 'a cluster takes none above'),
+    ({'tid': tid_at(NOW), 'oid': MAX_OID + 1}, 'a cluster takes none above'),
 ])
 def test_ids_that_are_refused(tmp_path, kind, ids, said):
     source = str(tmp_path / 'source.fs')
@@ -402,7 +403,7 @@ def test_ids_that_are_refused(tmp_path, kind, ids, said):
 
 
 @pytest.mark.parametrize('ids', [
-    {'tid': tid_at(NOW + 80_000)}, {'tid': tid_at(NOW), 'oid': (1 << 62) - 1}, {'tid': 1}])
+    {'tid': tid_at(NOW + 200)}, {'tid': tid_at(NOW), 'oid': MAX_OID}, {'tid': 1}])
 def test_ids_that_are_not(tmp_path, destination, ids):
     source = str(tmp_path / 'source.fs')
     databases.with_ids(source, **ids)

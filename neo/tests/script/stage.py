@@ -99,6 +99,7 @@ class Stage:
         self.saved = {}             # name -> a copy of it
         self.actors = {}            # name -> Actor, while it runs
         self.connections = 0
+        self.starts = 0             # of processes: no two are alike
         self._queue = deque()       # (Actor, event, packet or None), on their way
         # What is not delivered: (`C1->S1`, or who gets it; kind of packet or None) -> messages.
         self._held = {}
@@ -116,7 +117,8 @@ class Stage:
 
     def start(self, name, left=None):
         engine = self.engines.get(name)
-        node = self.roles[name](engine, random.Random(name))
+        self.starts += 1
+        node = self.roles[name](engine, random.Random('%s %d' % (name, self.starts)))
         actor = self.actors[name] = Actor(self, name, node, left)
         actor.start()
 
