@@ -26,18 +26,15 @@ class HastyTransactions(Transactions):
 
     def finish(self, *args):
         transaction = super().finish(*args)
-        while len(transaction.waiting_for) > 1:
-            transaction.waiting_for.discard(max(transaction.waiting_for))
+        while len(transaction.waiting) > 1:
+            transaction.waiting.discard(max(transaction.waiting, key=lambda peer: peer.id))
         return transaction
-
-    def locked(self, ttid, storage):
-        return super().locked(ttid, storage) if ttid in self.by_ttid else []
 
 
 class HastyMaster(Master):
 
-    def run(self, last_tid, next_oid):
-        super().run(last_tid, next_oid)
+    def serve(self, *args):
+        super().serve(*args)
         self.transactions.__class__ = HastyTransactions
 
 
