@@ -146,7 +146,6 @@ class Members:
     def forget(self):
         """Those who are not there were of another cluster."""
         self.known = {}
-        self._owned[STORAGE] = {peer.data.identity: id for id, peer in self.storages.items()}
 
     def written(self):
         """What is kept with the table, in order."""

@@ -55,7 +55,8 @@ class Storage(Node):
         # Reads that wait for a transaction: ttid -> [(Peer, packet, request id)].
         self.parked = {}
         self._commit_set = False        # the timer
-        self.draining = 0               # request id of Drain: no transactions begin
+        self.draining = False           # the cluster is about to stop: no transactions begin
+        self.drain_request = None       # request id of Drain, until it is answered
 
     # -- the connection to the master -------------------------------------------------------
     def starting(self):
@@ -117,14 +118,14 @@ class Storage(Node):
         self.last_announced = 0
         self.parked = {}
         self.locking.stop()
-        self.draining = 0
+        self.draining, self.drain_request = False, None
         self.transactions.reset()
         self.tidy()
         if self.engine.changed:
             self.lazily()
 
     def ready(self):
-        if self.draining:
+        if self.drain_request is not None:
             serve_master.end_draining(self)
         return super().ready()
 

@@ -188,13 +188,13 @@ def cluster_state_changed(node, peer, packet, request_id):
 
 @handles(Drain, sender=MASTER, phase=RUNNING)
 def drain(node, peer, packet, request_id):
-    node.draining = request_id
+    node.draining, node.drain_request = True, request_id
 
 
 def end_draining(node):
     """Answer, if all that was voted has come to an end."""
     if not any(txn.state is VOTED for txn in node.transactions.by_ttid.values()):
-        request_id, node.draining = node.draining, 0
+        request_id, node.drain_request = node.drain_request, None
         node.answer(node.master, request_id, Drain.Answer())
 
 

@@ -101,7 +101,7 @@ class Conversation:
                term=0, address=None, clock=None, name=''):
         """Somebody connects and says who he is."""
         party = Party(self, len(self.parties) + 1, kind,
-                      identity or bytes([len(self.parties) + 1]) * 16)
+                      identity or bytes([100 + len(self.parties)]) * 16)
         self.parties[party.connection] = party
         self.step(events.Accepted(party.connection))
         party.say(Identify(kind, id, party.identity, cluster, cluster_id, history, term, name,
@@ -153,12 +153,12 @@ def table(*storages, term=3, ptid=5, replicas=0, partitions=2):
 
 
 def grant(storage, table=None, in_force=None, members=(), last_tid=0, mark=0, unfinished=(),
-          told=()):
+          told=(), clock=0.0):
     """A storage obeys the term it is asked for."""
     packet, request_id = storage.last(RequestTerm)
     storage.say(RequestTerm.Answer(
         True, packet.term, table, in_force, members, last_tid, mark, unfinished, told,
-        storage.conversation.now), request_id)
+        storage.conversation.now + clock), request_id)
 
 
 def write(storage):
@@ -167,12 +167,12 @@ def write(storage):
     return packet
 
 
-def running(storages=1, **options):
-    """A new cluster that runs, with its storages."""
+def running(storages=1, clock=0.0, **options):
+    """A new cluster that runs, with its storages, whose clocks are ahead by `clock` seconds."""
     talk = Conversation(autostart=storages, **options)
     there = [talk.storage() for _ in range(storages)]
     for storage in there:
-        grant(storage)
+        grant(storage, clock=clock)
     for storage in there:
         storage.written = write(storage)
     for storage in there:

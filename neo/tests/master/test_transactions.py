@@ -1,11 +1,12 @@
 """What a running master does with transactions, step by step."""
-from neo.cluster.ids import time_of
-from neo.protocol.limits import OIDS_RESERVED
-from neo.protocol.packets import (Error, Finish, Invalidate, Lock, NodesChanged, ReserveOids,
-                                  Sync, TakeOids, TakeTtids, Unlock, WhatBecameOf)
-from neo.protocol.types import ErrorCode
+from neo.cluster.ids import first_ttid, tid_at, time_of
+from neo.protocol.limits import CLOCK_TOLERANCE, MAX_OIDS_AHEAD, OIDS_RESERVED
+from neo.protocol.packets import (Error, Finish, Invalidate, Lock, NodesChanged, RequestTerm,
+                                  ReserveOids, Settle, Sync, TakeOids, TakeTtids, Unlock,
+                                  WhatBecameOf)
+from neo.protocol.types import MAX_OID, MAX_TID, ClusterState, ErrorCode
 
-from .conversation import running
+from .conversation import Conversation, grant, running, write
 
 import pytest
 
@@ -159,3 +160,189 @@ def test_sync_tells_the_last_tid():
     tid = lock(storage).tid
     client.say(Sync())
     assert client.take(Sync.Answer)[0].last_tid == tid
+
+
+# -- what clients claim --------------------------------------------------------------------------
+def claim(client, **fields):
+    """Finish what is right but for these; the code and message of the refusal."""
+    ttid = begin(client)
+    storages = fields.pop('voted', None)
+    right = dict(ttid=ttid, table=(1, 1), oids=(1,), checked=(), imposed=(), voted=tuple(
+        (storage.id, storage.welcome.session) for storage in client.conversation.parties.values()
+        if storage.id and storage.id[0] == 'S') if storages is None else storages)
+    right.update(fields)
+    client.say(Finish(**right))
+    error, _ = client.take(Error)
+    return error.error, error.message
+
+
+def still_works(talk, storages):
+    """Nobody was disturbed, and nothing is left."""
+    assert all(storage.open and not storage.hears(Lock) for storage in storages)
+    client = talk.client()
+    finish(client, begin(client), storages, oids=(1,))
+    for storage in storages:
+        lock(storage)
+    assert client.hears(Finish.Answer)
+
+
+@pytest.mark.parametrize('fields, message', [
+    ({'voted': ()}, 'has not voted'),
+    ({'voted': (('S1', 1), ('S1', 1), ('S2', 2))}, 'not two'),
+    ({'voted': (('S1', 1), ('S2', 3))}, 'been away'),
+    ({'voted': (('S1', 1), ('S2', 2), ('S9', 3))}, 'S9 has been away'),
+    ({'voted': (('S1', 1), ('S2', 2), ('C1', 0))}, 'C1 has been away'),
+    ({'oids': (MAX_OID + 1,)}, 'above the highest'),
+    ({'oids': (), 'imposed': ((1000, (MAX_OID + 1,)),)}, 'above the highest'),
+    ({'imposed': ((1000, (1,)),)}, 'oids of no tid'),
+    ({'oids': (), 'imposed': ((1000, (1,)), (1000, (2,)))}, 'is not above'),
+    ({'oids': (), 'imposed': ((1001, (1,)), (1000, (2,)))}, 'is not above'),
+    ({'oids': (), 'imposed': ((0, (1,)),)}, 'is not above'),
+    ({'oids': (), 'imposed': ((MAX_TID + 1, (1,)),)}, 'ahead of the clocks'),
+    ({'ttid': first_ttid(2)}, 'the primary has changed'),
+    ({'ttid': first_ttid(1) + 999}, 'the primary has changed'),
+])
+def test_a_wrong_claim_fails_that_transaction(fields, message):
+    talk, storages = running(2, replicas=1)
+    client = talk.client()
+    assert message in claim(client, **fields)[1]
+    assert client.open
+    still_works(talk, storages)
+
+
+def test_a_newcomer_has_no_vote():
+    talk, (storage,) = running()
+    newcomer = talk.storage()
+    grant(newcomer)
+    write(storage), write(newcomer)
+    client = talk.client()
+    assert claim(client)[0] == ErrorCode.REFUSED
+    newcomer.leave()
+    still_works(talk, [storage])
+
+
+@pytest.mark.parametrize('count', [0, MAX_OIDS_AHEAD + 1, (1 << 63) - 1])
+@pytest.mark.parametrize('kind', [TakeOids, TakeTtids])
+def test_counts_out_of_range_are_refused(kind, count):
+    talk, storages = running()
+    client = talk.client()
+    client.say(kind(count))
+    assert refusal(client) == ErrorCode.REFUSED and client.open
+    still_works(talk, storages)
+
+
+def test_a_tid_far_ahead_of_all_clocks_is_refused():
+    talk, (storage,) = running()
+    client = talk.client()
+    ahead = ((tid_at(talk.now + CLOCK_TOLERANCE + 60), (1,)),)
+    assert claim(client, oids=(), imposed=ahead)[0] == ErrorCode.REFUSED
+    near = tid_at(talk.now + CLOCK_TOLERANCE - 60)
+    finish(client, begin(client), [storage], imposed=((near, (1,)),))
+    assert lock(storage).tid == near
+    # Time goes on from there: the next one is not refused for that.
+    next_to_it = near + (30 << 32) // 60
+    finish(client, begin(client), [storage], imposed=((next_to_it, (1,)),))
+    assert lock(storage).tid == next_to_it
+
+
+def test_a_clock_of_a_storage_that_is_right_counts():
+    talk, (storage,) = running(clock=1e6)
+    client = talk.client()
+    imposed = tid_at(talk.now + 1e6)
+    finish(client, begin(client), [storage], imposed=((imposed, (1,)),))
+    assert lock(storage).tid == imposed
+
+
+def test_the_last_oid_there_can_be():
+    talk, (storage,) = running()
+    client = talk.client()
+    finish(client, begin(client), [storage], oids=(MAX_OID,))
+    lock(storage)
+    assert client.hears(Finish.Answer)
+    client.say(TakeOids(1))
+    assert refusal(client) == ErrorCode.REFUSED
+    still_works(talk, [storage])
+
+
+def test_a_mark_that_is_above_all_oids_stops_nothing_but_oids():
+    talk = Conversation()
+    storage = talk.known(1, ['S1'], mark=(1 << 63) - 1, last_tid=(1 << 63) - 1)
+    write(storage)
+    storage.reply(Settle, (1 << 63) - 1)
+    assert talk.node.phase == ClusterState.RUNNING
+    client = talk.client()
+    client.say(TakeOids(1))
+    assert refusal(client) == ErrorCode.REFUSED
+    finish(client, begin(client), [storage], oids=(1,))     # there are no tids either
+    assert refusal(client) == ErrorCode.REFUSED
+    assert client.open and storage.open and not storage.hears(Lock)
+
+
+def test_finishing_twice():
+    talk, (storage,) = running()
+    client = talk.client()
+    ttid = begin(client)
+    finish(client, ttid, [storage], oids=(1,))
+    finish(client, ttid, [storage], oids=(1,))
+    assert refusal(client) == ErrorCode.REFUSED
+    lock(storage)
+    assert client.hears(Finish.Answer)
+    finish(client, ttid, [storage], oids=(1,))
+    _, request_id = storage.take(Lock)
+    storage.say(Error(ErrorCode.UNKNOWN_TTID, 'it was not voted'), request_id)
+    assert refusal(client) == ErrorCode.RETRY
+    still_works(talk, [storage])
+
+
+def test_a_vote_that_was_not_is_undone_by_recovery_where_others_have_locked():
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    ttid = begin(client)
+    finish(client, ttid, [first, second], oids=(1,))
+    lock(first)
+    _, request_id = second.take(Lock)
+    second.say(Error(ErrorCode.UNKNOWN_TTID, 'it was not voted'), request_id)
+    assert first.open and second.open and not client.hears(Finish.Answer)
+    assert talk.node.phase == ClusterState.RECOVERING
+    assert first.hears(RequestTerm) and second.hears(RequestTerm)
+
+
+# -- losses ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize('request_kind', [Lock, ReserveOids, WhatBecameOf])
+@pytest.mark.parametrize('lost', [0, 1])
+def test_a_storage_lost_while_it_is_waited_for(request_kind, lost):
+    talk, storages = running(2, replicas=1)
+    client = talk.client()
+    ttid = begin(client)
+    if request_kind is Lock:
+        finish(client, ttid, storages, oids=(1,))
+    elif request_kind is ReserveOids:
+        client.say(TakeOids(1))
+    else:
+        client.say(WhatBecameOf(ttid))
+    client.heard.clear()
+    other = storages[1 - lost]
+    packet, request_id = other.take(request_kind)
+    storages[lost].leave()
+    # What is answered late belongs to the past.
+    fields = {Lock: (ttid,), ReserveOids: (1,), WhatBecameOf: (ttid, None)}[request_kind]
+    other.say(request_kind.Answer(*fields), request_id)
+    assert {type(packet) for packet, _ in client.heard} == {NodesChanged}
+    assert not client.open and other.open
+
+
+def test_the_highest_tid_of_an_import_is_told_whoever_answers_last():
+    for order in (0, 1), (1, 0):
+        talk, storages = running(2, partitions=2)
+        again = talk.client()
+        again.say(WhatBecameOf(77))
+        for i in order:
+            storages[i].reply(WhatBecameOf, 77, (1000, 1001)[i])
+        assert again.take(WhatBecameOf.Answer)[0].tid == 1001
+
+
+def test_a_question_about_a_term_to_come_is_refused():
+    talk, (storage,) = running()
+    client = talk.client()
+    client.say(WhatBecameOf(first_ttid(2)))
+    assert refusal(client) == ErrorCode.REFUSED and not storage.hears(WhatBecameOf)

@@ -326,3 +326,20 @@ def test_nobody_speaks_before_it_was_let_in():
         party = script.knock('C1')
         party.say(packet)
         assert not party.open
+
+
+def test_a_cluster_of_which_no_table_was_in_force_does_not_keep_its_storages():
+    """It was being created when that was stopped: another one may have them."""
+    script = Script()
+    master = script.join()
+    master.ask(RequestTerm(1, CANDIDATE))
+    dead = WriteTable(b'?' * 16, b'?' * 16, PARTITIONS + 1, table(1, 1, PARTITIONS + 1), ())
+    assert master.ask(dead).key == (1, 1)
+    script.crash()
+    assert script.join(term=2) and script.identify.cluster_id is None
+    script.crash()
+    state = script.recover(script.join(id='S1'), 2)
+    assert state.in_force is None
+    script.crash()
+    script.master()
+    assert script.identify.cluster_id == CLUSTER_ID
