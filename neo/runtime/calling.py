@@ -118,19 +118,19 @@ class Caller:
     def _tried(self, attempt, mask):
         connected = attempt.connected()
         if connected is None:
-            return
+            return ()
         driver = self._driver
         driver.unwatch(attempt.socket)
         if not connected:
             self._try(attempt)
-            return
+            return ()
         driver.deadlines.set(self._attempts.pop(attempt), None)
         address, sockaddr = attempt.address, attempt.sockaddr
         self._known[address] = sockaddr, False
         connection = driver.add(partial(
             Connection, socket=attempt.socket,
             accepted=lambda: self._known.update({address: (sockaddr, True)})))
-        yield clock.now(), events.Connected(connection.number, address)
+        return [(clock.now(), events.Connected(connection.number, address))]
 
     def _late(self, attempt):
         self._driver.unwatch(attempt.socket)

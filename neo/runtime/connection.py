@@ -9,7 +9,7 @@ from itertools import islice
 
 from ..cluster.events import Accepted, Closed, Progress, Received
 from ..protocol import limits
-from ..protocol.codec import Decoder, encode, preamble
+from ..protocol.codec import Decoder, ProtocolError, encode, preamble
 from ..protocol.packets import Error
 from ..protocol.types import ErrorCode
 
@@ -51,9 +51,9 @@ class Stream:
         raise NotImplementedError
 
     def happened(self, now):
-        """Give `(now, event)`, if something has happened to the node; called after `received`.
-        Raises ProtocolError if what has come makes no sense."""
-        return ()
+        """`[(now, event)]`, what has happened to the node, and the reason (or None) why what
+        came makes no sense from then on; called after `received`."""
+        return (), None
 
     def opened(self):
         """The event for a node, or None."""
@@ -154,13 +154,14 @@ class Connection(Stream):
         self.decoder.feed(data)
 
     def happened(self, now):
-        number, count = self.number, 0
-        for packet, request_id in islice(self.decoder.packets(), limits.PACKETS_PER_TURN):
-            count += 1
-            yield now, Received(number, packet, request_id)
-        self.held = count == limits.PACKETS_PER_TURN
-        if not count:
-            yield now, Progress(number)
+        number, happened, fault = self.number, [], None
+        try:
+            for packet, request_id in islice(self.decoder.packets(), limits.PACKETS_PER_TURN):
+                happened.append((now, Received(number, packet, request_id)))
+        except ProtocolError as error:
+            fault = str(error)
+        self.held = len(happened) == limits.PACKETS_PER_TURN
+        return happened or [(now, Progress(number))], fault
 
     def trust(self, limit):
         """The node knows who this is: take frames up to `limit` bytes."""

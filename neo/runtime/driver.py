@@ -11,7 +11,7 @@ from functools import partial
 from ..cluster import events
 from ..cluster.turn import finish_turn, take_turn
 from ..protocol import limits
-from ..protocol.codec import ProtocolError, TooLarge, encode
+from ..protocol.codec import TooLarge, encode
 from ..protocol.packets import Error
 from ..protocol.types import ErrorCode
 from . import addresses, clock
@@ -42,13 +42,13 @@ class Driver:
         self._caller = Caller(self, lookup)
         self._connections = {}          # number -> Stream
         self._last_number = 0
-        self._handlers = {}             # fd -> function(mask), gives (now, event) for the node
+        self._handlers = {}             # fd -> function(mask), gives [(now, event)] for the node
         self._events = deque()          # to be given to the node in the next turn
         self._backlog = {}              # number -> Stream with packets that are decoded later
         self._unflushed = {}            # number -> Stream
         self._moved = {}                # number -> None: some of what had to wait has been sent
         self._slices = Slices()
-        self._frame = None, 0, b''      # what was sent last: packet, request id, frame
+        self._last_sent = self._frame = None    # a Send of this turn, and its bytes
         self._buffer = memoryview(bytearray(limits.READ_SIZE))
         self._epoll = select.epoll()
         self.watch(self.waker, IN, self._woken)
@@ -139,16 +139,17 @@ class Driver:
         connection = self._connections.get(effect.connection)
         if connection is None or connection.closing:
             return
-        packet, request_id, frame = self._frame
-        if effect.packet is not packet or effect.request_id != request_id:
+        last = self._last_sent
+        if last is None or effect.packet is not last.packet or (
+                effect.request_id != last.request_id):
             # What goes to many peers is encoded once.
             try:
-                frame = encode(effect.packet, effect.request_id)
+                self._frame = encode(effect.packet, effect.request_id)
             except TooLarge as error:
                 self._refuse_to_send(connection, effect, str(error))
                 return
-            self._frame = effect.packet, effect.request_id, frame
-        connection.send(frame)
+            self._last_sent = effect
+        connection.send(self._frame)
         self._unflushed[connection.number] = connection
 
     def _refuse_to_send(self, connection, effect, reason):
@@ -204,17 +205,16 @@ class Driver:
 
     def _deliver(self, connection):
         if connection.number not in self._connections:
-            return
-        try:
-            yield from connection.happened(clock.now())
-        except ProtocolError as error:
-            self._refuse(connection, str(error))
-            return
-        if connection.ends and not connection.closing:
+            return ()
+        happened, fault = connection.happened(clock.now())
+        if fault is not None:
+            self._refuse(connection, fault)
+        elif connection.ends and not connection.closing:
             self._end(connection)
         elif connection.held or connection.answers:
             # `_flush` decides whether it goes on at once, or when enough has been read.
             self._unflushed[connection.number] = connection
+        return happened
 
     def _refuse(self, connection, reason):
         """Close who does not speak the protocol, telling why if that can be understood."""
@@ -230,7 +230,7 @@ class Driver:
 
     # -- sending and closing ----------------------------------------------------------------
     def _flush_all(self):
-        self._frame = None, 0, b''
+        self._last_sent = self._frame = None
         if self._unflushed:
             unflushed, self._unflushed = self._unflushed, {}
             for connection in unflushed.values():

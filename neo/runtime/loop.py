@@ -119,22 +119,23 @@ class Loop(Driver):
             self.watch(listener, IN, partial(self._accept, listener))
 
     def _accept(self, listener, mask):
+        happened = []
         for _ in range(limits.ACCEPTS_PER_TURN):
             try:
                 sock, _address = listener.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError as error:
                 if error.errno in NO_RESOURCES:
                     self._listen_later(error)
-                    return
+                    break
                 continue        # this one is gone already
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = self.add(partial(self._listeners[listener], socket=sock))
-            event = connection.opened()
+            event = self.add(partial(self._listeners[listener], socket=sock)).opened()
             if event is not None:
-                yield clock.now(), event
+                happened.append((clock.now(), event))
+        return happened
 
     def _listen_later(self, error):
         # Who waits to be accepted would wake the loop again and again.

@@ -9,7 +9,7 @@ import pytest
 
 from neo.cluster import events
 from neo.protocol import limits
-from neo.protocol.codec import ProtocolError, encode, preamble
+from neo.protocol.codec import encode, preamble
 from neo.protocol.packets import (Abort, Error, Invalidate, ListRecords, Load, Ping, Store, Sync,
                                   TakeOids)
 from neo.protocol.types import ErrorCode, StoredRecord
@@ -553,9 +553,7 @@ class Lines(Stream):
             self.send(line.upper() + b'\n')
             if line == b'bye':
                 self.ends = True
-        if len(self.data) > 1000:
-            raise ProtocolError('a long line')
-        return ()
+        return (), 'a long line' if len(self.data) > 1000 else None
 
     def refuse(self, reason):
         self.send(b'!\n')
