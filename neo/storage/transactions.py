@@ -199,11 +199,10 @@ class Transactions:
 
     # -- ends -----------------------------------------------------------------------------
     def forget(self, txn):
-        """Drop one that is not locked.  Returns whether the engine has had anything of it."""
+        """Drop one that is not locked."""
         assert txn.state is not LOCKED
         self.engine.forget(txn.ttid)
         self._end(txn)
-        return txn.in_engine
 
     def begin_lock(self, txn, first, tid, rows):
         """It gets its tid: from now on reads have to wait for it.  It is locked by `prepare`, as
