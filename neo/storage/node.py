@@ -6,6 +6,7 @@ from ..protocol.packets import Identify
 from ..protocol.types import ClusterState, NodeKind
 from . import reads, serve_clients, serve_master
 from .conditions import Conditions
+from .engine.interface import BrokenData
 from .locking import LOCK, Locking
 from .serve_master import CLEAN
 from .silence import SILENCE, Silence
@@ -162,7 +163,12 @@ class Storage(Node):
         if name == LOCK:
             self.locking.slice(amount)
         elif name == CLEAN:
-            if not self.engine.clean(amount):
+            try:
+                more = self.engine.clean(amount)
+            except BrokenData as error:
+                self.conditions.broken(error)
+                more = False
+            if not more:
                 self.no_slices(CLEAN)
             self.lazily()
 

@@ -12,9 +12,13 @@ The tids of one transaction are those from its `first` to its `tid`, and no othe
 from abc import ABC, abstractmethod
 from collections import namedtuple
 
+from ...protocol.limits import MiB
+
 # Bytes: `free` for more data, on the disk and in unused pages of the file; `reserved` beside that,
 # so that a commit never meets a full disk; `promised` to open transactions.
 Space = namedtuple('Space', 'path free reserved promised')
+
+COMMIT_ABOVE = 8 * MiB      # bytes that wait for a commit before it should not be put off
 
 
 class EngineError(Exception):
@@ -134,7 +138,8 @@ class Engine(ABC):
 
     @abstractmethod
     def clean(self, amount):
-        """Remove about `amount` rows of it.  Returns whether there is more."""
+        """Remove about `amount` rows of it.  Returns whether there is more.  What is broken raises
+        BrokenData once, and is left as it is."""
 
     # -- the history ----------------------------------------------------------------------
     @abstractmethod

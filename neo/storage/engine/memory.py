@@ -10,7 +10,7 @@ from functools import partial, wraps
 from ...protocol.limits import FREE_SPACE_RESERVE
 from ...protocol.types import MAX_ID, RowTid, StoredMetadata, Unfinished
 from .hidden import Hidden
-from .interface import BrokenData, Engine, EngineError, Space
+from .interface import COMMIT_ABOVE, BrokenData, Engine, EngineError, Space
 from .memory_reads import MemoryReads, size_of
 
 ROW = 100       # bytes, roughly: what a row takes beside its data
@@ -137,7 +137,7 @@ class MemoryEngine(MemoryReads):
 
     @property
     def should_commit(self):
-        return False
+        return self._used - self._committed > COMMIT_ABOVE
 
     # -- space ----------------------------------------------------------------------------
     def free_space(self):

@@ -1,25 +1,24 @@
 """What engines on SQL databases share; see schema.py for the tables."""
 import msgpack
 
-from ...protocol.limits import MiB
 from ...protocol.types import Unfinished
 from . import rows
 from .hidden import Hidden
-from .interface import BrokenData, EngineError
+from .interface import COMMIT_ABOVE, BrokenData, EngineError
 from .locked import Locks
 from .sql_reads import SqlReads
 from .sql_writes import SqlWrites
 
 OBJECTS = 'engine.objects'      # how many oids have a revision, among the named values
-COMMIT_ABOVE = 8 * MiB          # bytes that wait for a commit
 
 
 class SqlEngine(SqlReads, SqlWrites):
     """A subclass opens the database, then calls `_read_state`.  It gives `_sql` (the statements),
     `_execute(statement, values)`, which returns a cursor, `_executemany`, `_begin` and `_end`
     (a transaction of the database), `_size()` (bytes of the database), `path` (for messages),
-    `_space` (a Reserve or the like), `Error` (what its database raises) and `_harmless(error)`: is
-    only this call harmed by it?  Texts come as bytes, since those of a broken row may be anything.
+    `_space` (a Reserve or the like), `Error` (what its database raises), `_harmless(error)`: is
+    only this call harmed by it? and `_undo()`, which goes back to the last commit.  Texts come as
+    bytes, since those of a broken row may be anything.
 
     Small things that are asked for all the time are mirrored in memory: the named values, what is
     locked and what is hidden.
@@ -27,6 +26,10 @@ class SqlEngine(SqlReads, SqlWrites):
 
     _changed = False
     _failed = None      # why this engine must not be used any more
+    _cleanable = True   # false once that has met something broken
+
+    def __init__(self):
+        self._written = []      # (function, statement, values) of all changes since the commit
 
     # -- life -----------------------------------------------------------------------------
     def _read_state(self):
@@ -70,6 +73,23 @@ class SqlEngine(SqlReads, SqlWrites):
             self._begin()
             self._changed = True
 
+    def _write(self, statement, values):
+        self._written.append((self._execute, statement, values))
+        self._execute(statement, values)
+
+    def _write_many(self, statement, rows):
+        if rows:
+            self._written.append((self._executemany, statement, rows))
+            self._executemany(statement, rows)
+
+    def _write_again(self):
+        """What was corrupt has ended the transaction, or SQLite does not let it be committed: the
+        same in another one."""
+        self._undo()
+        self._begin()
+        for function, statement, values in self._written:
+            function(statement, values)
+
     @property
     def changed(self):
         return self._changed
@@ -84,6 +104,7 @@ class SqlEngine(SqlReads, SqlWrites):
             self._end()
             self._space.committed()
             self._changed = False
+            self._written.clear()
 
     # -- space ----------------------------------------------------------------------------
     def free_space(self):
@@ -113,6 +134,6 @@ class SqlEngine(SqlReads, SqlWrites):
         if name not in self._values or msgpack.packb(self._values[name]) != packed:
             self._change()
             key = name.encode()
-            self._execute(self._sql.put, (name, packed, rows.value_sum(key, packed)))
+            self._write(self._sql.put, (name, packed, rows.value_sum(key, packed)))
             self._values[name] = msgpack.unpackb(packed, use_list=False)
             self._broken_values.discard(key)

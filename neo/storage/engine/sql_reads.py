@@ -146,6 +146,8 @@ class SqlReads(Engine):
                     if size >= max_bytes or len(found) == max_rows:
                         return found, row[0] + 1 if row[0] < last else None
         except (self.Error, BrokenData) as error:
+            if not self._survives(error):
+                raise
             if not found:
                 raise self._broken(error, None) from error
             return found, found[-1].tid + 1
@@ -191,6 +193,8 @@ class SqlReads(Engine):
                     if size >= max_bytes or len(found) == max_rows:
                         return found, RecordPosition(record.tid, record.oid)
         except (self.Error, BrokenData) as error:
+            if not self._survives(error):
+                raise
             if not found:
                 raise self._broken(error, self._first(span, wanted, partitions)) from error
             return found, RecordPosition(found[-1].tid, found[-1].oid)
@@ -200,12 +204,26 @@ class SqlReads(Engine):
         """The position of the first record wanted, or None if that can't be known."""
         try:
             return self._execute(self._sql.first_record, (*span, wanted, partitions)).fetchone()
-        except self.Error:
+        except self.Error as error:
+            if not self._survives(error):
+                raise
             return None
 
+    def _survives(self, error):
+        """Does this error harm nothing but the call that has met it?"""
+        if not isinstance(error, BrokenData):
+            if not self._harmless(error):
+                return False
+            if self._changed:
+                try:
+                    self._write_again()
+                except self.Error:
+                    return False
+        return True
+
     def _broken(self, error, position):
-        """What to raise for an error met when a row was read."""
-        if isinstance(error, BrokenData) or not self._harmless(error):
+        """What to raise for an error that harms one call."""
+        if isinstance(error, BrokenData):
             return error
         return BrokenData('%s is broken%s: %s' % (
             self.path, '' if position is None else ' at %#x' % position[0], error), position)

@@ -44,8 +44,8 @@ class SqlWrites(Engine):
         for record in records:
             oid, base, tid, *revision = record
             found[oid, NOT_IMPOSED if tid is None else tid] = revision
-        self._executemany(self._sql.drop_large, self._replaced(pending, found))
-        self._executemany(self._sql.pend, [
+        self._write_many(self._sql.drop_large, self._replaced(pending, found))
+        self._write_many(self._sql.pend, [
             (number, *key, *self._placed(*revision)) for key, revision in found.items()])
         pending.top = max(pending.top, *[oid for oid, tid in found])
 
@@ -64,7 +64,7 @@ class SqlWrites(Engine):
         if data is None or len(data) <= INLINE:
             return compression, sum, data, data_tid, None
         self._last_large += 1
-        self._execute(self._sql.add_large, (self._last_large, data))
+        self._write(self._sql.add_large, (self._last_large, data))
         return compression, sum, None, data_tid, self._last_large
 
     def forget(self, ttid):
@@ -95,8 +95,8 @@ class SqlWrites(Engine):
         end = self._execute(sql.move_end, (number, amount - 1)).fetchone()
         rows = number, *(end or EVERYTHING)
         self._objects += self._execute(sql.move_new, rows).fetchone()[0]
-        self._execute(sql.move, (tid, *rows))
-        self._execute(sql.moved, rows)
+        self._write(sql.move, (tid, *rows))
+        self._write(sql.moved, rows)
         self._top_oid = max(self._top_oid, pending.top)
         return end is None
 
@@ -119,7 +119,7 @@ class SqlWrites(Engine):
         self._add_metadata(ttid, tid, metadata)
         self._locks.locked[ttid] = Unfinished(ttid, first, tid, tuple(rows))
         packed = packing.pack_rows(rows)
-        self._execute(self._sql.set_locked, (
+        self._write(self._sql.set_locked, (
             ttid, first, tid, packed, packing.locked_sum(0, ttid, first, tid, packed)))
 
     def _lock_pended(self, pending, first, tid, records):
@@ -143,7 +143,7 @@ class SqlWrites(Engine):
         for oid, base, imposed, *revision in records:
             found[oid, tid if imposed is None else imposed] = revision
         self._count({oid for oid, at in found})
-        self._executemany(self._sql.add_record, [
+        self._write_many(self._sql.add_record, [
             (*key, *self._placed(*revision)) for key, revision in found.items()])
 
     def _add_metadata(self, ttid, tid, metadata):
@@ -151,7 +151,7 @@ class SqlWrites(Engine):
         for one in metadata:
             at = tid if one.tid is None else one.tid
             found[at] = packing.metadata_row(at, ttid, one)
-        self._executemany(self._sql.add_metadata, found.values())
+        self._write_many(self._sql.add_metadata, list(found.values()))
 
     def _count(self, oids):
         """These are about to get a revision."""
@@ -167,15 +167,15 @@ class SqlWrites(Engine):
             self._change()
             gone = self._locks.unlock(ttid)
             if ttid not in gone:
-                self._execute(self._sql.set_told, (ttid,))
+                self._write(self._sql.set_told, (ttid,))
             for other in gone:
-                self._execute(self._sql.drop_locked, (other,))
+                self._write(self._sql.drop_locked, (other,))
 
     def drop(self, ttid):
         locked = self._locks.locked.pop(ttid, None)
         if locked is not None:
             self._change()
-            self._execute(self._sql.drop_locked, (ttid,))
+            self._write(self._sql.drop_locked, (ttid,))
             self._hide(locked.first, locked.tid)
 
     def locked(self):
@@ -187,11 +187,11 @@ class SqlWrites(Engine):
     # -- hidden ranges --------------------------------------------------------------------
     def _hide(self, first, last):
         self._hidden.ranges[first] = last
-        self._execute(self._sql.hide, (first, last, packing.range_sum(first, last)))
+        self._write(self._sql.hide, (first, last, packing.range_sum(first, last)))
 
     def _show(self, first):
         del self._hidden.ranges[first]
-        self._execute(self._sql.show, (first,))
+        self._write(self._sql.show, (first,))
 
     def _make_room(self, first, tid):
         """Nothing that was dropped may come back with what gets its tids."""
@@ -202,21 +202,34 @@ class SqlWrites(Engine):
     # -- cleaning -------------------------------------------------------------------------
     @property
     def needs_cleaning(self):
-        return bool(self._forgotten) or len(self._hidden.ranges) > len(self._preparing)
+        return self._cleanable and (
+            bool(self._forgotten) or len(self._hidden.ranges) > len(self._preparing))
 
     def clean(self, amount):
         if self.needs_cleaning:
             self._change()
-            if self._forgotten:
-                self._clean_pended(amount)
-            else:
-                self._clean_range(next(first for first in self._hidden.ranges
-                                       if first not in self._preparing), amount)
+            objects, done = self._objects, len(self._written)
+            try:
+                self._clean(amount)
+            except self.Error as error:
+                # It is hidden, broken as it is: it can stay, for this process at least.
+                del self._written[done:]
+                if not self._survives(error):
+                    raise
+                self._objects, self._cleanable = objects, False
+                raise self._broken(error, None) from error
         return self.needs_cleaning
+
+    def _clean(self, amount):
+        if self._forgotten:
+            self._clean_pended(amount)
+        else:
+            self._clean_range(next(first for first in self._hidden.ranges
+                                   if first not in self._preparing), amount)
 
     def _clean_pended(self, amount):
         keys = self._some(self._sql.some_pended, self._forgotten[-1], amount)
-        self._executemany(self._sql.drop_pended, keys)
+        self._write_many(self._sql.drop_pended, keys)
         if not keys:
             self._forgotten.pop()
 
@@ -225,11 +238,11 @@ class SqlWrites(Engine):
         sql, span = self._sql, (first, self._hidden.ranges[first])
         keys = self._some(sql.records_between, span, amount)
         if keys:
-            self._executemany(sql.drop_record, keys)
+            self._write_many(sql.drop_record, keys)
             self._uncount({oid for oid, tid in keys})
             return False
         tids = self._execute(sql.metadata_between, (*span, amount)).fetchall()
-        self._executemany(sql.drop_metadata, tids)
+        self._write_many(sql.drop_metadata, tids)
         if tids:
             return False
         self._show(first)
@@ -242,7 +255,7 @@ class SqlWrites(Engine):
             keys.append(key)
             if large is not None:
                 size, = self._execute(sql.large_size, (large,)).fetchone() or (0,)
-                self._execute(sql.drop_large, (large,))
+                self._write(sql.drop_large, (large,))
                 amount -= size // ROW_OF_DATA
             if len(keys) >= amount:
                 break
@@ -252,8 +265,8 @@ class SqlWrites(Engine):
     def _drop_record(self, oid, tid):
         row = self._execute(self._sql.revision, (oid, tid)).fetchone()
         if row is not None:
-            self._execute(self._sql.drop_large, row[-1:])
-            self._execute(self._sql.drop_record, (oid, tid))
+            self._write(self._sql.drop_large, row[-1:])
+            self._write(self._sql.drop_record, (oid, tid))
             self._uncount({oid})
 
     def _uncount(self, oids):

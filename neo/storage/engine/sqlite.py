@@ -106,7 +106,7 @@ def _guarded_read(method):
         try:
             return method(self, *args)
         except (sqlite3.Error, OSError) as error:
-            raise (self._broken(error, None) if self._harmless(error)
+            raise (self._broken(error, None) if self._survives(error)
                    else self._failure(error)) from error
     return guarded
 
@@ -117,6 +117,7 @@ class SqliteEngine(SqlEngine):
     Error = sqlite3.Error
 
     def __init__(self, database, reserve=FREE_SPACE_RESERVE):
+        super().__init__()
         self.path, settings = parse(database)
         self._connection = self._space = None
         try:
@@ -156,7 +157,11 @@ class SqliteEngine(SqlEngine):
 
     def _harmless(self, error):
         code = (getattr(error, 'sqlite_errorcode', None) or 0) & 0xff
-        return code in HARMLESS and self._connection.in_transaction == self._changed
+        return code in HARMLESS
+
+    def _undo(self):
+        if self._connection.in_transaction:
+            self._execute('ROLLBACK')
 
     def _unused(self):
         return (self._execute('PRAGMA freelist_count').fetchone()[0]

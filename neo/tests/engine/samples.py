@@ -1,6 +1,9 @@
 """Records and transactions for tests, and questions that tests ask often."""
+import sqlite3
+
 from neo.protocol.checksum import checksum
 from neo.protocol.types import MAX_ID, Metadata, Record
+from neo.storage.engine.sqlite import PAGE_SIZE
 
 
 def record(oid, data=b'data', tid=None, base=None, data_tid=None, compression=0):
@@ -70,3 +73,15 @@ def everything(engine):
         history=[engine.history(oid, MAX_ID, 1000) for oid in oids],
         tids=[engine.tid_of(ttid) for _, ttid, *_ in transactions],
         last_tid=engine.last_tid())
+
+
+def break_page(path, table, which):
+    """Zeros over one leaf of a table, in a database of SQLite that is closed."""
+    connection = sqlite3.connect(path)
+    page, = connection.execute(
+        "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path"
+        ' LIMIT 1 OFFSET ?', (table, which)).fetchone()
+    connection.close()
+    with open(path, 'r+b') as file:
+        file.seek((page - 1) * PAGE_SIZE)
+        file.write(bytes(PAGE_SIZE))

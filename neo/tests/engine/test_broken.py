@@ -11,9 +11,10 @@ from neo.protocol.types import MAX_ID
 from neo.storage.engine.interface import BrokenData, EngineError
 from neo.storage.engine.sqlite import PAGE_SIZE, SqliteEngine
 
-from .samples import add, lock, metadata, record
+from .samples import add, all_records, break_page, clean, lock, metadata, record
 
 COUNT = 60
+LARGE = b'x' * 9000
 
 
 def data_of(oid, tid):
@@ -190,7 +191,7 @@ def flipped(rnd, page):
 def test_a_broken_page(path, damage):
     """Whichever it is: what is read is right or BrokenData, or the storage does not start."""
     rnd, copy = random.Random(5), path + '.copy'
-    whole = started = 0
+    whole = started = committed = 0
     pages = os.path.getsize(path) // PAGE_SIZE
     for number in range(pages):
         for left in (copy + '-wal', copy + '-reserve'):
@@ -208,13 +209,66 @@ def test_a_broken_page(path, damage):
             assert copy in str(error) and '\n' not in str(error)
             continue
         started += 1
+        if number % 2:
+            engine.put('y', 1)          # reads are inside a transaction, or not
+            engine.commit() if number % 4 == 1 else None
         found, broken = read_all(engine)
         whole += found
         # One page does not take all others with it.
         assert found > COUNT or broken
-        with_a_commit(engine)
+        committed += with_a_commit(engine)
         engine.close()
-    assert started > pages / 2 and whole > started * COUNT * 2
+    assert started > pages / 2 and whole > started * COUNT * 2 and committed > started * .8
+
+
+def test_a_broken_page_met_among_changes(path):
+    """SQLite would give up all that was changed since the last commit."""
+    break_page(path, 'obj', 5)
+    engine = SqliteEngine(path)
+    engine.put('y', 1)
+    engine.pend(80, [record(oid, LARGE) for oid in range(80, 90)])
+    engine.prepare_lock(80, 80, 80, 4)
+    assert read_all(engine)[1]
+    lock(engine, 80, 80, [metadata(80)], [record(90, b'late')], (3,))
+    lock(engine, 81, 81, [metadata(1)], [record(1, LARGE)])
+    assert read_all(engine)[1]
+    engine.unlock(80)
+    engine.drop(81)
+    assert read_all(engine)[1]
+    engine.commit()
+    engine.close()
+    engine = SqliteEngine(path)
+    assert engine.get('y') == 1
+    assert [r[:2] for r in all_records(engine, 80)[0]] == [(oid, 80) for oid in range(80, 91)]
+    assert engine.load(85, 81)[4] == LARGE and engine.load(90, 81)[4] == b'late'
+    assert engine.told()[3] == (3, 80) and engine.needs_cleaning
+    clean(engine)
+    engine.close()
+
+
+def test_what_can_not_be_cleaned_stays(path):
+    """It is in nobody's way, and no reason to stop, at each start again."""
+    engine = SqliteEngine(path)
+    lock(engine, 70, 70, [metadata(5)], [record(oid, bytes(5000)) for oid in range(100, 140)])
+    engine.drop(70)
+    engine.commit()
+    engine.close()
+    break_page(path, 'large', 36)       # not met at once, but when some are gone
+    for _ in range(2):
+        engine = SqliteEngine(path)
+        assert engine.needs_cleaning
+        with pytest.raises(BrokenData, match='is broken'):
+            while engine.clean(6):
+                engine.commit()
+        assert not engine.needs_cleaning and not engine.clean(5)
+        lock(engine, 90, 90, [metadata(1)], [record(5, b'new')])
+        engine.commit()
+        assert engine.load(5, 91)[4] == b'new' and engine.load(100, 91) is None
+        assert engine.measure()[0] > COUNT + 2
+        engine.drop(90)
+        engine.commit()
+        check_all_but(engine)
+        engine.close()
 
 
 def read_all(engine):
@@ -252,5 +306,6 @@ def with_a_commit(engine):
     except EngineError:
         with pytest.raises(EngineError):
             engine.commit()
-    else:
-        assert engine.load(500, 101)[4] == b'new'
+        return False
+    assert engine.load(500, 101)[4] == b'new'
+    return True

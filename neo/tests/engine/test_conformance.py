@@ -441,6 +441,15 @@ def test_find(engine):
         (first, tid) for first, tid in pairs if first <= 10 <= tid or first <= 20 <= tid]
 
 
+def test_should_commit(engine):
+    assert not engine.should_commit
+    engine.pend(1, [record(1, bytes(6 << 20))])
+    engine.pend(1, [record(2, bytes(6 << 20))])
+    assert engine.should_commit
+    engine.commit()
+    assert not engine.should_commit
+
+
 # -- space ----------------------------------------------------------------------------------
 def test_space(engine):
     free = engine.free_space()

@@ -10,6 +10,8 @@ from neo.protocol.packets import (ConditionChanged, FindTransactions, ListRecord
 from neo.protocol.types import ErrorCode, Metadata, Span
 from neo.storage.engine.interface import BrokenData
 from neo.storage.engine.memory import MemoryEngine
+from neo.storage.engine.sqlite import SqliteEngine
+from neo.tests.engine import samples
 
 from .script import ROWS, TTID, Script, metadata, record
 
@@ -303,3 +305,18 @@ def test_metadata_that_would_not_fit_in_an_answer_are_refused():
     script.step(events.Received(client.connection, Vote(TTID, (), (), (), [described]), 99))
     assert client.answer_to(99).error == ErrorCode.REFUSED
     assert script.nothing_left()
+
+
+def test_what_can_not_be_cleaned_is_said(tmp_path):
+    path = str(tmp_path / 'data.sqlite')
+    engine = SqliteEngine(path)
+    samples.lock(engine, 1, 10, [], [samples.record(oid, bytes(5000)) for oid in range(40)])
+    engine.drop(1)
+    engine.commit()
+    engine.close()
+    samples.break_page(path, 'large', 20)
+    script = Script(SqliteEngine(path))
+    while script.node.background:
+        script.step(events.Slice(6))
+    assert script.exit is None and 'is broken' in script.node.conditions.text
+    script.engine.close()
