@@ -4,9 +4,12 @@ A thread is a generator that yields operations of the client and gets their resu
 number of seconds to sleep.  All run in the turns of the client's process, so they never meet within
 one call.
 """
+from random import Random
+
 from msgpack import packb, unpackb
 
-from ..client.exception import NoObject, NoRevision, OutcomeUnknown
+from ..client.core.operation import failed
+from ..client.exception import NoObject, NoRevision, OutcomeUnknown, TransactionFailed
 from ..cluster.ids import tid_at
 from ..protocol.checksum import checksum
 from ..protocol.types import MAX_TID, Compression, Record
@@ -31,7 +34,11 @@ class Application:
         self._waiting = {}              # id of an operation -> (operation, generator)
         self._delivering = self._welcomed = False
         self.slow = rnd.choice([.0001, .001, .02])      # threads don't run at once
-        process.after_step = self.after_step
+        self._attach()
+
+    def _attach(self):
+        self.process.after_step = self.after_step
+        self.process.on_interrupt = self.replace
 
     def spawn(self, generator):
         """Run a generator as one more thread."""
@@ -51,7 +58,7 @@ class Application:
                 if isinstance(wanted, (int, float)):
                     self.world.scheduler.after(wanted, self._wake, generator, None)
                     return
-                operation = wanted
+                operation = self._asked_of_present(wanted)
                 if not operation.done:
                     self._waiting[id(operation)] = operation, generator
                     return
@@ -60,6 +67,31 @@ class Application:
 
     def _wake(self, generator, operation):
         self.process.call(lambda: self._go_on(generator, operation))
+
+    def _asked_of_present(self, operation):
+        """A thread that has not heard of a replacement yet is told by what it does next."""
+        if operation.done or operation in self.client.operations.unfinished:
+            return operation
+        return failed(TransactionFailed('the client was replaced'))
+
+    def replace(self):
+        """As neo.client does when a thread was interrupted in the middle of the core: a fresh one
+        takes its place; who waits learns what became of a finish, anything else has failed."""
+        former, machine = self.client, self.process.machine
+        self.client = machine.make_node(machine, Random(self.rnd.random()))
+        self.client.succeed_to(former)
+        self.process = self.process.replaced(self.client)
+        self._attach()
+        self._delivering = False
+        waiting, self._waiting = self._waiting, {}
+        for operation, generator in waiting.values():
+            if not operation.done:
+                operation = (self.client.find_out(operation) if hasattr(operation, 'ttid')
+                             else self._asked_of_present(operation))
+            if operation.done:
+                self._wake(generator, operation)
+            else:
+                self._waiting[id(operation)] = operation, generator
 
     def waiting(self):
         """The operations that threads wait for."""
@@ -241,7 +273,7 @@ class Work:
         attempt.state = outcome.COMMITTED
         attempt.told = self.application.world.now
         self.history.commits[attempt.client] += 1
-        while self.client.last_tid < attempt.tid:
+        while self.application.client.last_tid < attempt.tid:
             yield .001              # as tpc_finish, which tells ZODB before it returns
 
     def _store(self, oid):

@@ -57,6 +57,12 @@ class Faults:
         self.world.kill(machine.name)
         self._later(self.world.start, machine.name)
 
+    def interrupt(self):
+        """In the middle of a client, which goes on with a fresh core."""
+        process = self._machine('C').process
+        if process is not None and not process.frozen:
+            process.on_interrupt()
+
     def kill_everything(self):
         for name in self.world.permanent():
             self.world.kill(name)
@@ -172,6 +178,6 @@ class Faults:
         self._later(self.network.refusing.discard, name)
 
     KINDS = {function.__name__: function for function in (
-        kill, kill_everything, kill_daemons, power_failure, crash_within_turn, disk_failure,
-        disk_full, jump_of_clock, freeze, slow_machine, slow_network, reset, reset_machine,
-        cut_one_way, cut, isolate, refuse, stall)}
+        kill, interrupt, kill_everything, kill_daemons, power_failure, crash_within_turn,
+        disk_failure, disk_full, jump_of_clock, freeze, slow_machine, slow_network, reset,
+        reset_machine, cut_one_way, cut, isolate, refuse, stall)}

@@ -34,6 +34,7 @@ class Process:
         self.inbox = []             # what the next turn finds
         self.ends = {}              # connection -> End
         self.after_step = None      # function called in each turn before the effects
+        self.on_interrupt = None    # function that puts another node in the place of this one
         self._timers = {}
         self._last_connection = 0
         self._turn_comes = False
@@ -225,6 +226,19 @@ class Process:
         self.world.exited(self, effect.status, effect.message)
 
     # -- the end --------------------------------------------------------------------------
+    def replaced(self, node):
+        """The same process as it goes on with another node; what was on its way to the former one
+        does not reach that."""
+        calls = [item for item in self.inbox if callable(item)]
+        self.die()
+        self.world.trace.note('%s is interrupted' % self.label)
+        successor = self.machine.process = Process(self.world, self.machine, self.incarnation)
+        successor.offset = self.offset
+        successor.start(node)
+        for call in calls:
+            successor.call(call)
+        return successor
+
     def die(self, silently=False, leaving=False):
         """Stop at once.  The system closes its connections, unless the machine is gone too; who is
         `leaving` has sent all before."""

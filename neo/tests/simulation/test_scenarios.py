@@ -193,3 +193,19 @@ def test_daemons_die_during_a_finish(sent):
     assert commit.error is None or isinstance(commit.error, TransactionFailed)
     assert not isinstance(commit.error, OutcomeUnknown)
     assert not sim.judge()
+
+
+@pytest.mark.parametrize('sent', ['Finish', 'Lock', 'Lock.Answer', 'Finish.Answer'])
+def test_a_client_is_interrupted_during_a_finish(sent):
+    sim = Simulation(storages=2, partitions=2, replicas=1, clients=2).start()
+    sim.wait(sim.commit('C1', o0=0, o1=0))
+    before = sim.world.counts[sent]
+    transfer = sim.commit('C1', o0=-1, o1=1)
+    assert sim.run_for(10, lambda: sim.world.counts[sent] > before)
+    sim.world.machines['C1'].process.on_interrupt()
+    sim.wait(transfer)
+    after = sim.commit('C1', o0=5)
+    sim.wait(after)
+    sim.run_for(2)
+    assert after.error is None and isinstance(transfer.error, (type(None), TransactionFailed))
+    assert not sim.judge()
