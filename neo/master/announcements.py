@@ -41,6 +41,14 @@ def changed(master, id):
             master.send(peer, packet)
 
 
+def removed(master, ids):
+    """These clients are gone, at once."""
+    if ids:
+        packet = NodesChanged((), tuple(ids))
+        for peer in hearing(master, ids[0]):
+            master.send(peer, packet)
+
+
 def hearing(master, id):
     members = master.members
     yield from members.admins.values()

@@ -1,4 +1,6 @@
 """How a new cluster comes to be (docs/decisions/creation.md)."""
+import logging
+
 from ..cluster.node import Refused
 from ..cluster.partition_table import new_table
 from ..protocol.types import ClusterState, ErrorCode
@@ -35,23 +37,24 @@ class Creation:
     # -- rules ----------------------------------------------------------------------------------
     def consider(self, node):
         """There is no table at all: nothing says that this is not a new cluster."""
-        count = len(node.members.storages)
-        silent = [peer for peer in node.members.storages.values() if peer.data.grant is None]
+        storages = node.members.storages.values()
+        silent = [peer for peer in storages if peer.data.grant is None]
         lacks = self._lacks(node)
         # A cluster of which somebody has been here is not given up for a new one by itself.
-        enough = self.requests or node.cluster.id is None and (
-            self.autostart and count >= self.autostart)
-        if lacks or not enough:
-            node.wait_for(lacks or 'a new cluster, with %d storage%s: waiting for %s' % (
-                count, 's' * (count != 1), '%d of them' % self.autostart
-                if self.autostart and node.cluster.id is None else '`neoctl start`'))
-            if lacks:
-                self.refuse(node, lacks)
-        elif silent:
+        alone = self.autostart if node.cluster.id is None else None
+        if silent and (not lacks or any(peer.data.cluster_id is not None for peer in storages)):
+            # Whatever comes next comes with their answers, most often at once.
             node.wait_for('waiting for an answer of ' + ', '.join(
-                node.members.describe(peer.id) for peer in silent))
-        else:
+                node.members.describe(peer.id) for peer in silent), logging.DEBUG)
+        elif lacks:
+            node.wait_for(lacks)
+            self.refuse(node, lacks)
+        elif self.requests or alone and len(storages) >= alone:
             self._create(node)
+        else:
+            node.wait_for('a new cluster, with %d storage%s: waiting for %s' % (
+                len(storages), 's' * (len(storages) != 1),
+                '%d of them' % alone if alone else '`neoctl start`'))
 
     def _lacks(self, node):
         """Why a new cluster can't be created whatever the operator wants, or an empty string."""

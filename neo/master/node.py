@@ -6,6 +6,8 @@
     clock, transactions, oids, outcomes     of one term, while it serves
     stopping                                the end
 """
+import logging
+
 from ..cluster.ids import utc
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
@@ -236,10 +238,11 @@ class Master(Node):
     def stop_serving(self):
         """Close clients, who come back by themselves; what is in finish is settled later."""
         self.transactions = self.oids = self.outcomes = self.verification = None
-        for peer in list(self.members.clients.values()):
+        clients = list(self.members.clients.values())
+        for peer in clients:
             self.members.leave(peer)
             self.close(peer)
-            announcements.changed(self, peer.id)
+        announcements.removed(self, [peer.id for peer in clients])
 
     def tell(self, ended):
         """These transactions have ended."""
@@ -251,24 +254,24 @@ class Master(Node):
             self.stopping.progress(self)
 
     # -- what is said of it ---------------------------------------------------------------------
-    def change_phase(self, phase, reason=''):
+    def change_phase(self, phase, reason='', level=logging.INFO):
         """Admins are told at once, and clients that wait; storages by what it means for them."""
         if (phase, reason) != (self.phase, self.reason):
             if phase != self.phase:
                 self.since = self.now
             self.phase, self.reason = phase, reason
-            self.log('%s%s', phase.name, ': ' + reason if reason else '')
+            self.log('%s%s', phase.name, ': ' + reason if reason else '', level=level)
             told = ClusterStateChanged(phase, reason)
             for peer in self.members.admins.values():
                 self.send(peer, told)
             for peer, _, _ in self.waiting.values() if phase != RUNNING else ():
                 self.send(peer, told)
 
-    def wait_for(self, what):
+    def wait_for(self, what, level=logging.INFO):
         """Recovery can't go on without that; it is said again from time to time."""
         if what != self._what or self.phase != RECOVERING:
             self._what, self._waits_since = what, self.now
-            self.change_phase(RECOVERING, '%s, since %s' % (what, utc(self.now)))
+            self.change_phase(RECOVERING, '%s, since %s' % (what, utc(self.now)), level)
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 
     def _remind(self):

@@ -85,7 +85,6 @@ def found(node, answers):
             keep.append(locked.it)
             lacking.update(locked.lacking(there, table))
     if lacking and not table.outdated(lacking).operational(verification.states):
-        node.change_phase(ClusterState.RECOVERING)
         node.wait_for('waiting for a copy that has what is in none: %s' % ', '.join(
             'row %d' % row for row in sorted({row for row, _ in lacking})))
         return
