@@ -19,9 +19,12 @@ SHRUNK = {
 def choose_cluster(rnd):
     """Options of `Simulation`."""
     storages = rnd.randint(1, 3)
-    return {'storages': storages, 'replicas': rnd.randint(0, min(1, storages - 1)),
+    replicas = rnd.randint(0, min(1, storages - 1))
+    # Storages that come after the cluster was created have no part in it.
+    autostart = rnd.randint(replicas + 1, storages) if rnd.random() < .2 else storages
+    return {'storages': storages, 'replicas': replicas, 'autostart': autostart,
             'partitions': rnd.randint(1, 12), 'clients': rnd.randint(1, 4),
-            'amounts': choose_amounts(rnd)}
+            'amounts': choose_amounts(rnd), 'stray': rnd.random() < .15}
 
 
 def choose_amounts(rnd):

@@ -1,4 +1,6 @@
 """A disk: what of an engine outlives the process that used it."""
+from copy import deepcopy
+
 from ..storage.engine.interface import EngineError
 from ..storage.engine.memory import MemoryEngine
 
@@ -32,6 +34,14 @@ class DiskEngine(MemoryEngine):
         except EngineError as error:
             assert not self.full, '%s, though all was promised' % error
             raise
+        self.disk.committed()
+
+    def copied(self):
+        """Another one with the same content, of the same disk."""
+        disk, self.disk = self.disk, None
+        copy = deepcopy(self)
+        self.disk = copy.disk = disk
+        return copy
 
 
 class Disk:
@@ -39,6 +49,8 @@ class Disk:
 
     def __init__(self, rnd):
         self.rnd = rnd
+        self.wants_copy = False     # of what the next commit leaves
+        self.copy = None            # an engine
         self.fills_at = None        # the call of the engine at which it becomes full
         self.engine = DiskEngine(reserve=0)
         self.engine.disk = self
@@ -52,6 +64,15 @@ class Disk:
     def full(self, full):
         self.fills_at = None
         self.engine.full = full
+
+    def committed(self):
+        if self.wants_copy:
+            self.wants_copy = False
+            self.copy = self.engine.copied()
+
+    def put_back(self):
+        """Take the copy for what was there, while nobody uses it."""
+        self.engine = self.copy
 
     def fill_at(self, number):
         """At the call with this number, counted from the next one as 1."""

@@ -1,12 +1,15 @@
 """What goes wrong.  Each seed has its own mix: few kinds, often, find other bugs than all kinds,
 seldom."""
+from .old_disk import LONG_ENOUGH
 
 
 class Faults:
     """Strikes at random moments, from `begin` until `end`."""
 
-    def __init__(self, world, rnd):
-        self.world = world
+    def __init__(self, sim, rnd, old=None):
+        self.sim = sim
+        self.old = old              # the OldDisk that may be put back
+        self.world = world = sim.world
         self.rnd = rnd
         self.network = world.network
         self.counts = world.counts
@@ -102,6 +105,23 @@ class Faults:
         machine.disk.fill_at(self.rnd.choice([1, self.rnd.randint(1, 60)]))
         self._later(setattr, machine.disk, 'full', False)
 
+    def old_disk(self):
+        disk = self.old
+        if disk is not None and disk.can_begin:
+            disk.take_away()
+            self.world.scheduler.after(LONG_ENOUGH, self._put_back, disk)
+
+    def _put_back(self, disk):
+        if self.active:
+            disk.put_back()
+            self._later(self.world.start, disk.machine.name)
+
+    def stray(self):
+        """A storage of another cluster of the same name tries to join."""
+        if self.sim.stray is not None:
+            self.world.start(self.sim.stray)
+            self._later(self.world.kill, self.sim.stray, 'it was a mistake')
+
     def jump_of_clock(self):
         """Seen by the next process on that machine: a running one has a monotonic clock."""
         machine = self._machine()
@@ -180,4 +200,4 @@ class Faults:
     KINDS = {function.__name__: function for function in (
         kill, interrupt, kill_everything, kill_daemons, power_failure, crash_within_turn,
         disk_failure, disk_full, jump_of_clock, freeze, slow_machine, slow_network, reset,
-        reset_machine, cut_one_way, cut, isolate, refuse, stall)}
+        reset_machine, cut_one_way, cut, isolate, refuse, stall, old_disk, stray)}

@@ -67,6 +67,13 @@ class History:
             self.problems.append('%s heard of %d after %d' % (client, tid, heard[-1][0]))
         heard.append((tid, None if oids is None else frozenset(oids)))
 
+    def told(self):
+        """Tids of which anybody has heard."""
+        tids = {attempt.tid for attempt in self.attempts}
+        tids.update(tid for heard in self.heard.values() for tid, _ in heard)
+        tids.update(tid for *_, tid in self.syncs)
+        return tids
+
     def died(self, client):
         """A process is gone: nobody was told what became of its transactions in finish."""
         for attempt in self.attempts:

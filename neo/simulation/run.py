@@ -5,6 +5,7 @@
     heal        no faults any more: within bounded time every client commits again
     calm        nothing fails any more, and nothing takes long; where a seed has no faults, it is
                 calm from the beginning
+    old disk    in some seeds a storage is found to have one
     stop        in some seeds the operator stops the cluster, and starts it again
     end         transactions end; nothing is locked, nothing is left unfinished
     judge       what clients were told against what the disks hold
@@ -21,6 +22,7 @@ from .application import load
 from .calm import Calm
 from .choices import choose_cluster
 from .faults import Faults
+from .old_disk import LONG_ENOUGH, OldDisk
 from .operator import Operator
 from .simulation import Simulation
 from .workers import Workers
@@ -74,7 +76,11 @@ class Run:
         sim.world.restart_after_exit = 1.0
         sim.world.network.mean_delay = rnd.choice([.0002, .001, .005])
         faults = faults and rnd.random() < .9
-        self.faults = Faults(sim.world, Random('faults %s' % seed)) if faults else None
+        self.old = OldDisk(sim, rnd.choice(sim.storage_names)) if (
+            sim.replicas and rnd.random() < .4) else None
+        if self.old is not None:
+            sim.world.scheduler.after(rnd.uniform(.5, self.seconds), self.old.copy)
+        self.faults = Faults(sim, Random('faults %s' % seed), self.old) if faults else None
         self.calm = Calm(sim.world)
         self.workers = Workers(sim, self.calm, rnd)
         self.operator = Operator(sim, self.calm, rnd) if rnd.random() < .4 else None
@@ -87,6 +93,9 @@ class Run:
             self._disturb()
             self._heal()
             self._be_calm()
+            if self.old is not None and self.old.can_begin:
+                self._put_back_a_disk()
+                self._heal()
             if self.operator is not None and self.stops:
                 self._stop()
                 self._heal()
@@ -168,6 +177,14 @@ class Run:
         self._pass(CALM, CALM_EVENTS)
         self._check()
 
+    def _put_back_a_disk(self):
+        """If that has not happened yet."""
+        self.calm.end()
+        self.old.take_away()
+        self._pass(LONG_ENOUGH)
+        self.old.put_back()
+        self.sim.world.start(self.old.machine.name)
+
     def _stop(self):
         """By order of the operator, all daemons leave in order, and are started again."""
         world, operator = self.sim.world, self.operator
@@ -186,10 +203,10 @@ class Run:
         for name, status, message in world.exits[exits:]:
             if status:
                 world.violation('%s leaves with %d: %s' % (name, status, message))
-        for name, machine in world.machines.items():
-            if machine.disk is not None and machine.disk.unfinished():
-                world.violation('%s has stopped, and its disk has %s' % (
-                    name, machine.disk.unfinished()))
+        for name in self.sim.storage_names:
+            locked = world.machines[name].disk.engine.locked()
+            if locked:
+                world.violation('%s has stopped, and its disk has %s' % (name, locked))
         self._check()
         world.restart_after_exit = 1.0
         self.sim.restart()
@@ -201,6 +218,7 @@ class Run:
         self._require(lambda: not workers.working, END, lambda: 'threads end: %s' % [
             (a.label, a.waiting()) for a in sim.applications.values()])
         self._require(lambda: not self._left(), SETTLE, lambda: '; '.join(self._left()))
+        self.calm.end()
         self._check(self.calm.complaints(workers.way()))
 
     def _left(self):
@@ -208,18 +226,19 @@ class Run:
         left = []
         for name, machine in self.sim.world.machines.items():
             node = self.sim.world.node(name)
-            if name[0] == 'S':
+            if node is None:
+                there = machine.permanent and 'no process',
+            elif name[0] == 'S':
                 there = (machine.disk.unfinished(), node.transactions.by_ttid,
                          node.transactions.locks.held, node.transactions.kept, node.parked)
-            elif name[0] in 'AO':
-                there = node and [peer for peer in node.peers.values() if peer.requests],
             elif name[0] == 'C':
                 there = (node.operations.unfinished, node.transactions, node.outcomes.finishing,
                          node.imports.queue)
-            elif node.transactions is None:
-                there = node.reason,
+            elif name[0] == 'M':
+                there = ((node.reason,) if node.transactions is None
+                         else (node.transactions.finishing, node.outcomes))
             else:
-                there = node.transactions.finishing, node.outcomes
+                there = [peer for peer in node.peers.values() if peer.requests],
             if any(there):
                 left.append('%s has %s' % (name, ', '.join(map(repr, filter(None, there)))))
         return left
@@ -227,6 +246,7 @@ class Run:
     def _judge(self):
         self.past = self.sim.past()
         self._check(oracles.judge(self.sim.history, self.past, self.workers.workloads))
+        self._check(self.sim.stray_complaints())
 
     def _restart(self):
         """Kill all at once; a new client reads every object, and it is what was judged."""

@@ -47,12 +47,14 @@ class Simulation:
     nodes by kind: 'master', 'storage', 'admin' and 'client'."""
 
     def __init__(self, seed=0, storages=1, replicas=0, partitions=1, clients=1, show=None,
-                 nodes=(), amounts=AMOUNTS):
+                 nodes=(), amounts=AMOUNTS, autostart=None, stray=False):
         self.seed = seed
         self.nodes = {'master': Master, 'storage': Storage, 'admin': Admin,
                       'client': Client} | dict(nodes)
         self.amounts = amounts
-        self.partitions, self.replicas, self.storages = partitions, replicas, storages
+        self.partitions, self.replicas = partitions, replicas
+        self.autostart = autostart or storages
+        self.storage_names = ['S%d' % (i + 1) for i in range(storages)]
         self.world = World(seed, show)
         self.history = History()
         self.world.on_start = self._started
@@ -63,20 +65,39 @@ class Simulation:
         self.masters, self.admin = [('m1', 10000)], ('a1', 10000)
         self._operators = {}            # machine name -> function(process): it has ended
         self._add('M1', self._master)
-        for i in range(storages):
-            name = 'S%d' % (i + 1)
-            rnd = Random('%s %s' % (seed, name))
-            self._add(name, self._storage, Disk(rnd))
+        for name in self.storage_names:
+            self._add(name, self._storage, Disk(Random('%s %s' % (seed, name))))
         self._add('A1', self._admin)
         for i in range(clients):
             self.world.add(Machine('C%d' % (i + 1), None, self._client))
+        self.stray = self._add_stray() if stray else None
+
+    def _add_stray(self):
+        """A storage of another cluster of the same name, without the rest of it."""
+        other = Simulation('other', storages=2, partitions=2).start()
+        other.wait(other.commit('C1', o0=0, o1=0))
+        other.kill()
+        disk = other.world.machines['S1'].disk
+        self._strays_past = self._content(disk.engine)
+        self.world.add(Machine('X1', ('x1', 10000), self._storage, disk, permanent=False))
+        return 'X1'
+
+    @staticmethod
+    def _content(engine):
+        return engine.get('cluster_id'), engine.get('history'), engine.last_tid(), engine.measure()
+
+    def stray_complaints(self):
+        if self.stray is not None:
+            engine = self.world.machines[self.stray].disk.opened()
+            if self._content(engine) != self._strays_past:
+                yield 'a storage of another cluster was changed: %s' % (self._content(engine),)
 
     def _add(self, name, make_node, disk=None):
         self.world.add(Machine(name, (name.lower(), 10000), make_node, disk))
 
     def _master(self, machine, rnd):
         return self.nodes['master'](rnd, CLUSTER, machine.address, self.partitions, self.replicas,
-                                    self.storages, machine.name, self.amounts)
+                                    self.autostart, machine.name, self.amounts)
 
     def _storage(self, machine, rnd):
         return self.nodes['storage'](rnd, machine.disk.opened(), CLUSTER, self.masters,
@@ -180,4 +201,4 @@ class Simulation:
     def engines(self):
         """The engines, by storage id."""
         return {self.world.node(name).id: machine.disk.engine
-                for name, machine in self.world.machines.items() if machine.disk is not None}
+                for name, machine in self.world.machines.items() if name in self.storage_names}

@@ -24,6 +24,7 @@ class Machine:
         self.permanent = permanent  # is a node that has ended started again?
         self.clock_offset = 0.0     # of processes started from now on
         self.powered = True
+        self.detained = False       # nothing can be started there
         self.process = None
         self.incarnations = 0
         self.slowness = 1.0         # factor of the time between an event and its turn
@@ -87,7 +88,7 @@ class World:
     def start(self, name):
         """Start the node of a machine, if it does not run."""
         machine = self.machines[name]
-        if machine.process is not None:
+        if machine.process is not None or machine.detained:
             return machine.process
         if not machine.powered:
             machine.powered = True
@@ -164,7 +165,7 @@ class World:
         """End every fault, and start all that does not run."""
         self.network.mend_all()
         for machine in self.machines.values():
-            machine.slowness = 1.0
+            machine.slowness, machine.detained = 1.0, False
             if machine.disk is not None:
                 machine.disk.full = False
                 machine.disk.engine.fail_at(None)
@@ -175,6 +176,8 @@ class World:
                     self.thaw(machine.name)
             if machine.permanent:
                 self.start(machine.name)
+            elif machine.disk is not None:
+                self.kill(machine.name, 'it does not belong here')
 
     # -- reports of processes ---------------------------------------------------------------
     def broken(self, process, error):

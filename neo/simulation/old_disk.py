@@ -1,0 +1,48 @@
+"""A disk that is put back to an older copy: as an operator does who restores a backup, or a machine
+that has lied about what it had written."""
+from ..protocol.limits import LAZY_COMMIT
+
+LONG_ENOUGH = 3 * LAZY_COMMIT       # seconds, for the others to have on their disks what was told
+
+
+class OldDisk:
+    """Happens to one storage of a run, once.  What it has done since the copy is known to others:
+    so nothing that was told may be lost."""
+
+    def __init__(self, sim, name):
+        self.sim = sim
+        self.world = sim.world
+        self.machine = sim.world.machines[name]
+        self.done = False
+        self._others = None         # processes of the other storages, while it is away
+
+    def copy(self):
+        """Keep a copy of what is there after the next commit."""
+        self.machine.disk.wants_copy = True
+
+    @property
+    def can_begin(self):
+        disk = self.machine.disk
+        return disk.copy is not None and not (self.done or self.machine.detained)
+
+    def take_away(self):
+        self.world.kill(self.machine.name, 'its disk is taken away')
+        self.machine.detained = True
+        self._others = [self.world.machines[name].process for name in self.sim.storage_names
+                        if name != self.machine.name]
+
+    def put_back(self):
+        """After LONG_ENOUGH: the copy, or what was there if others might not know all of it."""
+        self.machine.detained = False
+        if self._all_is_elsewhere():
+            self.world.trace.note('%s has an old disk' % self.machine)
+            self.world.counts['old disks'] += 1
+            self.machine.disk.put_back()
+            self.done = True
+
+    def _all_is_elsewhere(self):
+        """Have the others been running, and no doubt about what was told?"""
+        told = self.sim.history.told()
+        return all(process is not None and not process.dead and not process.node.engine.changed
+                   and told.isdisjoint(locked.tid for locked in process.node.engine.locked())
+                   for process in self._others)
