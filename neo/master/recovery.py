@@ -80,15 +80,14 @@ class Recovery:
 
     def stand(self, node):
         """Ask every storage to obey a new term."""
+        self.cancel(node)
         storages = node.members.storages.values()
         term = 1 + max([node.term] + [peer.data.term for peer in storages])
         if term >= MAX_TERM:
-            self.ballot = None
             node.wait_for('waiting for a number for its term: none is left')
             return
         node.term, self.ballot = term, Ballot()
         for peer in storages:
-            peer.data.end_term()
             self._ask(node, peer)
         self.consider(node)
 
@@ -119,6 +118,9 @@ class Recovery:
             return
         # A storage of the table is not missing while the cluster runs: one that has promised this
         # term, or a later one, to somebody else waits without cells for the next recovery.
+        if answer.promised >= MAX_TERM - 1:
+            node.drop(peer, 'term %d is above all that can be' % answer.promised)
+            return
         peer.data.term = answer.promised
         if node.phase == RECOVERING:
             self.stand(node)

@@ -3,7 +3,7 @@ import pytest
 
 from neo.protocol.packets import (ClusterStateChanged, Error, FindTransactions, RequestTerm,
                                   Settle, TableInForce, Unlock, WriteTable)
-from neo.protocol.types import CellState, ClusterState, Unfinished
+from neo.protocol.types import MAX_TERM, CellState, ClusterState, Unfinished
 
 from .conversation import Conversation, grant, running, table, write
 
@@ -249,3 +249,20 @@ def test_a_recovery_that_fails_each_time_does_not_use_up_terms():
         grant(first, table('S1', 'S2'), (3, 5))
         second = talk.known(2)
     assert talk.now - 1e9 > 250 and talk.node.term - begun <= 61
+
+
+def test_somebody_of_a_higher_term_comes_while_the_table_is_written():
+    talk, (first, second) = states({}, {})
+    write(first)
+    newcomer = talk.storage(term=20)
+    assert [storage.last(RequestTerm)[0].term for storage in (first, second, newcomer)] == [21] * 3
+    assert not any(type(packet) is TableInForce for packet, _ in first.heard)
+
+
+def test_a_term_that_can_not_be_is_not_taken_over():
+    talk, (first, second) = states({}, {})
+    newcomer = talk.storage()
+    newcomer.reply(RequestTerm, False, MAX_TERM, None, None, (), 0, 0, (), (), talk.now)
+    assert not newcomer.open and talk.node.term == 4
+    write(first), write(second)
+    assert first.hears(Settle)
