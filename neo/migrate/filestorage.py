@@ -43,12 +43,13 @@ class FileSide(Side):
 
     def _highest_oid(self, file, transaction):
         place, end, highest = transaction._pos, transaction._tend, 0
+        seek, read, unpack = file.seek, file.read, _OID.unpack
         while place < end:
-            file.seek(place)
-            header = file.read(DATA_HDR_LEN)
+            seek(place)
+            header = read(DATA_HDR_LEN)
             if len(header) < DATA_HDR_LEN:
                 raise self._damaged(place)
-            oid, length = _OID.unpack(header)
+            oid, length = unpack(header)
             place += DATA_HDR_LEN + (length or _POINTER)
             if oid > highest:
                 highest = oid

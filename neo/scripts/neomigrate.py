@@ -154,7 +154,8 @@ def migrate(options, progress, stop):
         destination = open_destination(options, unavailable)
         sides.callback(destination.close)
         stop.listen()           # before this, there is nothing to be ended in good order
-        migration = Migration(source, destination, progress, stop)
+        migration = Migration(source, destination, progress, stop,
+                              to_check=not (options.no_check or options.verify))
         run(migration, options)
         report(migration)
 
