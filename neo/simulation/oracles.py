@@ -111,13 +111,13 @@ def listed(history, past):
     for client, start, stop, transactions, records in history.chunks:
         expected = {tid: it for tid, it in past.transactions.items() if start <= tid < stop}
         if transactions != expected:
-            yield '%s has listed %s from %d to %d, where there are %s' % (
-                client, *_differences(transactions, expected), start, stop)
+            yield 'from %d to %d %s has listed %s, where there are %s' % (
+                start, stop, client, *_differences(transactions, expected))
         expected = {(tid, oid): data for (oid, tid), data in past.data.items()
                     if start <= tid < stop}
         if records != expected:
-            yield '%s has listed records %s, from %d to %d, where there are %s' % (
-                client, *_differences(records, expected), start, stop)
+            yield 'from %d to %d %s has listed records %s, where there are %s' % (
+                start, stop, client, *_differences(records, expected))
     for client, oid, before, limit, tids in history.revisions:
         expected = [tid for tid in past.revisions.get(oid, ()) if tid < before][::-1]
         # Storages may give fewer at once.

@@ -2,10 +2,9 @@
 from ..cluster import events
 from ..cluster.turn import take_turn
 from ..protocol import codec
-from ..protocol.packets import ClientIsSilent, Error
-from ..protocol.types import ErrorCode
 from .disk import DiskFailure
 from .network import FIN, OPENED
+from .witness import WITNESSES
 
 EPOCH = 1_750_000_000.0             # virtual time 0, in seconds since 1970
 SLICE_PAUSE = .01                   # seconds between two slices, at most
@@ -182,10 +181,9 @@ class Process:
         packet = effect.packet
         if end is None:
             return
-        if type(packet) is Error and packet.error == ErrorCode.PROTOCOL:
-            self.world.protocol_error(self, packet.message)
-        elif type(packet) is ClientIsSilent:
-            self.world.is_silent(self, packet.client)
+        witness = WITNESSES.get(type(packet))
+        if witness is not None:
+            witness(self, packet)
         data = codec.encode(packet, effect.request_id)
         codec.decode(data[codec.HEADER_SIZE:])      # what may not be said shows where it is said
         trace = self.world.trace

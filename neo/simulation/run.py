@@ -5,7 +5,7 @@
     heal        no faults any more: within bounded time every client commits again
     calm        nothing fails any more, and nothing takes long; where a seed has no faults, it is
                 calm from the beginning
-    old disk    in some seeds a storage is found to have one
+    old disk    in some seeds a storage is found to have one; then all daemons crash
     stop        in some seeds the operator stops the cluster, and starts it again
     end         transactions end; nothing is locked, nothing is left unfinished
     judge       what clients were told against what the disks hold
@@ -96,6 +96,8 @@ class Run:
             if self.old is not None and self.old.can_begin:
                 self._put_back_a_disk()
                 self._heal()
+                self._crash()
+                self._heal()
             if self.operator is not None and self.stops:
                 self._stop()
                 self._heal()
@@ -184,6 +186,16 @@ class Run:
         self._pass(LONG_ENOUGH)
         self.old.put_back()
         self.sim.world.start(self.old.machine.name)
+
+    def _crash(self):
+        """All daemons die while there is work."""
+        world = self.sim.world
+        self._pass(.5)
+        daemons = [name for name in world.permanent() if name[0] != 'C']
+        for name in daemons:
+            world.kill(name)
+        for name in daemons:
+            world.start(name)
 
     def _stop(self):
         """By order of the operator, all daemons leave in order, and are started again."""

@@ -3,14 +3,9 @@ import traceback
 from collections import Counter
 from random import Random
 
-from ..protocol.limits import LOCK_PATIENCE
 from .network import Network
 from .process import Process
 from .scheduler import Scheduler, Trace
-
-
-# Why nodes close others who keep to the protocol.
-EXPECTED = 'no sign of life', 'did not say who it is', 'says nothing', 'obeys a later term'
 
 
 class Machine:
@@ -185,22 +180,6 @@ class World:
         self.violation('%s raised %s' % (process.label, ''.join(
             traceback.format_exception(error)).rstrip()))
         self.kill(process.name, 'broken')
-
-    def protocol_error(self, process, message):
-        self.counts['protocol errors'] += 1
-        self.trace.note('%s refuses: %s' % (process.label, message))
-        if not any(reason in message for reason in EXPECTED):
-            self.violation('%s was sent what it does not expect: %s' % (process.label, message))
-
-    def is_silent(self, reporter, id):
-        """A client is said to say nothing, and will be dropped: only who was disturbed may be."""
-        for machine in self.machines.values():
-            process = machine.process
-            if process is not None and process.node.id == id and process.name[0] == 'C' and (
-                    machine.disturbed is None
-                    or self.now - machine.disturbed > 2 * LOCK_PATIENCE):
-                self.violation('%s says that %s is silent, and nothing was done to it'
-                               % (reporter.label, process.label))
 
     def logged(self, process, level, message):
         self.trace.note('%s logs: %s' % (process.label, message))

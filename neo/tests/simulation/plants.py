@@ -2,10 +2,12 @@
 from neo.client.core.client import Client
 from neo.cluster.events import Send
 from neo.cluster.node import handles
+from neo.master.comparison import Locked
 from neo.master.node import Master
 from neo.master.transactions import Transactions
-from neo.protocol.packets import Lock, NodesChanged, ReserveOids, Settle, WhatBecameOf
-from neo.protocol.types import NodeKind
+from neo.protocol.packets import (GiveWay, Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
+                                  Vote, WhatBecameOf)
+from neo.protocol.types import NodeKind, Unfinished
 from neo.storage import serve_master
 from neo.storage.node import Storage
 
@@ -105,6 +107,183 @@ class DeafClient(Client):
         super().hear(tid, oids[:1])
 
 
+# -- recovery ---------------------------------------------------------------------------------
+def with_locked(**methods):
+    """A master that judges by these methods what becomes of transactions that are only locked."""
+    wrong = type('WrongLocked', (Locked,), methods)
+
+    class WrongMaster(Master):
+
+        @property
+        def verification(self):
+            return self._verification
+
+        @verification.setter
+        def verification(self, verification):
+            self._verification = verification
+            for locked in verification.locked if verification is not None else ():
+                locked.__class__ = wrong
+    return WrongMaster
+
+
+def keep_all(locked, found, table):
+    return True
+
+
+def keep_if_cells_of_any_state_have_it(locked, found, table):
+    return bool(found) or locked.having >= {id for row in locked.it.rows for id in table.rows[row]}
+
+
+class OneThatDropsNothing(Storage):
+    """The storage that is called S1 keeps what it has locked."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        settle = self.transactions.settle
+
+        def keep(kept):
+            locked = [Unfinished(*it) for it in self.engine.locked()] if self.id == 'S1' else []
+            return settle(list({it.ttid: it for it in [*kept, *locked]}.values()))
+        self.transactions.settle = keep
+
+
+class SilentAboutTold(Storage):
+    """Nobody learns what it knows to have been told, so that no disk can be behind."""
+
+    def answer(self, peer, request_id, packet):
+        if type(packet) is RequestTerm.Answer:
+            packet.told = ()
+        super().answer(peer, request_id, packet)
+
+
+class ForgetfulOfTold(Storage):
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        unlock = self.transactions.unlock
+
+        def forget_rows(txn):
+            first, tid, _ = self.engine._locked[txn.ttid][-3:]
+            self.engine._locked[txn.ttid] = Unfinished(txn.ttid, first, tid, ())
+            unlock(txn)
+        self.transactions.unlock = forget_rows
+
+
+class WithGhosts(Storage):
+    """Claims to have the votes that it had before it crashed."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.ghosts = vars(self.engine).setdefault('ghosts', {})
+        unfinished = self.transactions.unfinished
+
+        def and_ghosts():
+            real = unfinished()
+            return real + [Unfinished(ttid, None, None, ()) for ttid in self.ghosts
+                           if ttid not in {it.ttid for it in real}]
+        self.transactions.unfinished = and_ghosts
+
+    def answer(self, peer, request_id, packet):
+        if type(packet) is Vote.Answer:
+            self.ghosts[packet.ttid] = None
+        super().answer(peer, request_id, packet)
+
+
+# -- locks, conflicts and reads -----------------------------------------------------------------
+class Liar(Storage):
+    """Who conflicts is told of a revision that is not the current one."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        compare = self.transactions._compare
+
+        def lie(txn, oid):
+            compare(txn, oid)
+            told = self.transactions.conflicts.get(txn)
+            if told and told[-1][0] == oid:
+                told[-1] = oid, told[-1][1] - 1
+        self.transactions._compare = lie
+
+
+@handles(GiveWay, sender=NodeKind.STORAGE)
+def give_way_to_nobody(client, peer, packet, request_id):
+    pass
+
+
+class Impatient(Storage):
+    """A read does not wait for what is locked."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.transactions.locked_object = lambda oid, before: None
+
+
+class WithoutPromises(Storage):
+    """Space is not kept for what is stored."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.space.promise = lambda ttid, size, count: None
+
+
+class Absentminded(Storage):
+    """What was too large for its memory is not locked."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        store = self.transactions.store
+
+        def spill_nothing(txn, records, checks):
+            if store(txn, records, checks):
+                self.engine.forget(txn.ttid)
+        self.transactions.store = spill_nothing
+
+
+# -- the order of commits, imports, pools ---------------------------------------------------------
+class Unordered(Transactions):
+
+    def ended(self, transaction):
+        if self.by_ttid.pop(transaction.ttid, None) is None:
+            return []
+        self.finishing.remove(transaction)
+        self.last_told = max(self.last_told, transaction.tid)
+        return [transaction]
+
+
+class MasterWithoutOrder(Master):
+
+    def serve(self, *args):
+        super().serve(*args)
+        self.transactions.__class__ = Unordered
+
+
+class MasterThatTellsTheLast(Master):
+    """Of an import, others hear of its last transaction only."""
+
+    def tell(self, ended):
+        for transaction in ended:
+            transaction.changes = transaction.changes[-1:]
+        super().tell(ended)
+
+
+class Greedy(Client):
+    """Takes one oid more than it was given."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        put = self.oids.put
+        self.oids.put = lambda first, count: put(first, count + 1)
+
+
+class Crossed(Client):
+    """An answer that has crossed an invalidation is taken for current."""
+
+    def hear(self, tid, oids):
+        loading, self.loading = self.loading, {}
+        super().hear(tid, oids)
+        self.loading = loading
+
+
 PLANTS = {
     'a lock is not durable': {'storage': VolatileLocks},
     'told before the last lock': {'master': HastyMaster},
@@ -115,4 +294,20 @@ PLANTS = {
     'a committed transaction is denied': {'master': with_handler(Master, deny)},
     'recovery drops what is locked': {'storage': with_handler(Storage, drop_all)},
     'a client ignores invalidations': {'client': DeafClient},
+    'kept although a readable participant lacks it': {'master': with_locked(is_kept=keep_all)},
+    'dropped because an outdated cell lacks it': {
+        'master': with_locked(is_kept=keep_if_cells_of_any_state_have_it)},
+    'dropped on one storage only': {'storage': OneThatDropsNothing},
+    'a restored disk is taken as it is': {'storage': SilentAboutTold},
+    'unlock forgets told rows': {'storage': ForgetfulOfTold},
+    'votes of before a crash count': {'storage': WithGhosts},
+    'a conflict names a wrong serial': {'storage': Liar},
+    'a client gives way to nobody': {'client': with_handler(Client, give_way_to_nobody)},
+    'a read does not wait for a lock': {'storage': Impatient},
+    'space is not kept': {'storage': WithoutPromises},
+    'what was spilled is lost': {'storage': Absentminded},
+    'tids are told in any order': {'master': MasterWithoutOrder},
+    'an import is told by its last tid': {'master': MasterThatTellsTheLast},
+    'an oid is given twice': {'client': Greedy},
+    'an answer that was overtaken is current': {'client': Crossed},
 }
