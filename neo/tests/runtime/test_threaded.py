@@ -1,4 +1,6 @@
+import gc
 import os
+import random
 import signal
 import sys
 import threading
@@ -8,6 +10,7 @@ import traceback
 import pytest
 
 from neo.client.core.operation import Operation
+from neo.cluster import events
 from neo.protocol.packets import Error, Load, Ping, Sync, TakeOids
 from neo.protocol.types import ErrorCode
 from neo.runtime.threaded import IDLE, ThreadedNode
@@ -20,6 +23,17 @@ class Closed(Exception):
     pass
 
 
+class Lost(Exception):
+    pass
+
+
+class Reentered(Exception):
+    pass
+
+
+ERRORS = dict(closed=Closed, lost=Lost, reentered=Reentered)
+
+
 @pytest.fixture(scope='module')
 def server():
     with running(Echo()) as (address, loop, status):
@@ -30,11 +44,11 @@ def server():
 def client(server):
     """A ThreadedNode that is closed afterwards."""
     core = Core(server)
-    threaded = ThreadedNode(core, closed=Closed)
+    threaded = ThreadedNode(core, **ERRORS)
     yield threaded
     threaded.close()
-    assert threaded._released.is_set() and not threaded._waiters and threaded._reader is None
-    assert threaded._background is None
+    assert not threaded._open.locked() and not threaded._waiters and threaded._reader is None
+    assert threaded._background is None and not threaded._busy
 
 
 @pytest.fixture
@@ -97,12 +111,6 @@ def test_an_error_is_raised_afresh(client, error):
     assert error.__traceback__ is None
 
 
-def test_what_a_method_raises_harms_nobody(client):
-    with pytest.raises(ZeroDivisionError):
-        client.run(lambda: 1 / 0)
-    assert load(client, 1) == 1
-
-
 # -- who reads ------------------------------------------------------------------------------
 def test_a_thread_alone_reads_for_itself(client):
     readers = []
@@ -161,9 +169,11 @@ def test_an_operation_ended_by_another_thread(client):
 
 
 # -- while nobody calls -----------------------------------------------------------------------
-def hears(server, **options):
+def hears(server, tell=None, **options):
     core = Core(server)
-    threaded = ThreadedNode(core, closed=Closed, **options)
+    if tell is not None:
+        options.update(news=lambda: core.invalidations, tell=lambda: tell(core, threaded))
+    threaded = ThreadedNode(core, **ERRORS, **options)
     threaded.run(core.request, Ping())
     return core, threaded
 
@@ -179,11 +189,11 @@ def invalidate(server, count):
 def test_invalidations_come_to_an_idle_client(server):
     heard = []
 
-    def deliver():
+    def deliver(core, client):
         while core.invalidations:
             heard.append(client.call(core.invalidations.popleft)[0])
 
-    core, client = hears(server, on_activity=lambda: deliver())
+    core, client = hears(server, deliver)
     try:
         invalidate(server, 3)
         until(lambda: len(heard) == 3)
@@ -217,25 +227,56 @@ def test_an_earlier_timer_shortens_the_poll_of_a_reader(client):
     assert [type(error) for error in errors] == [Closed]
 
 
-def test_activity_may_call_again(server):
+def test_who_is_told_may_call_again(server):
     results = []
-    core, client = hears(server, on_activity=lambda: results.append(load(client, 9)))
+
+    def tell(core, client):
+        core.invalidations.clear()
+        results.append((load(client, 9), threading.get_ident() == client._background.thread))
+    core, client = hears(server, tell)
     try:
         invalidate(server, 1)
-        assert until(lambda: results) == [9]
-        # And in the thread of a call that meets the news while it reads.
+        until(lambda: len(results) == 1)
+        # And when the news come while a thread of the application reads: not in that thread.
         client.run(core.request, TakeOids(4))
-        until(lambda: len(results) == 2)
+        until(lambda: len(results) > 1)
+        assert set(results) == {(9, True)}
     finally:
         client.close()
 
 
-def test_activity_that_fails_ends_nothing(server):
-    core, client = hears(server, on_activity=lambda: 1 / 0)
+def test_who_is_told_may_fail(server):
+    def tell(core, client):
+        core.invalidations.clear()
+        raise ZeroDivisionError
+    core, client = hears(server, tell)
     try:
         invalidate(server, 1)
         client.run(core.request, TakeOids(1))
+        until(lambda: not core.invalidations)
         assert load(client, 1) == 1
+    finally:
+        client.close()
+
+
+def test_a_log_that_waits_for_a_caller(server):
+    """A handler formats an object, which loads: with the lock of logging, that the one who logs
+    for us needs."""
+    of_logging, logged = threading.Lock(), []
+
+    def log(level, message):
+        with of_logging:
+            logged.append(message)
+    core, client = hears(server, log=log)
+    try:
+        with of_logging:
+            client.call(lambda: core.batch.effects.append(events.Log(20, 'one')))
+            invalidate(server, 1)
+            for _ in range(20):
+                assert load(client, 1) == 1
+            client.call(lambda: core.batch.effects.append(events.Log(20, 'two')))
+            assert not logged
+        assert until(lambda: logged[1:]) and logged == ['one', 'two']
     finally:
         client.close()
 
@@ -243,7 +284,7 @@ def test_activity_that_fails_ends_nothing(server):
 # -- things go wrong --------------------------------------------------------------------------
 def test_a_lost_connection():
     with running(Echo()) as (address, loop, status):
-        client = ThreadedNode(Core(address), closed=Closed)
+        client = ThreadedNode(Core(address), **ERRORS)
         assert load(client, 1) == 1
         with pytest.raises(ConnectionError):
             client.run(client.node.request, Error(ErrorCode.PROTOCOL, ''))
@@ -251,35 +292,201 @@ def test_a_lost_connection():
     client.close()
 
 
-def test_a_core_that_fails(client):
+def test_a_core_that_fails_is_lost(client):
     load(client, 1)
     threads, errors = in_threads(3, lambda number: client.run(client.node.request, Sync()))
     client.call(client.node.set_timer, 'boom', client.node.now)
     join(threads)
-    assert {type(error) for error in errors} <= {Closed}
-    until(lambda: client._closed)
-    with pytest.raises(Closed, match='it has failed: RuntimeError: boom'):
+    assert {type(error) for error in errors} <= {Lost, RuntimeError}
+    until(lambda: client.lost)
+    with pytest.raises(Lost, match='RuntimeError: boom'):
         load(client, 1)
 
 
-def test_an_interrupted_call(client):
-    class Interrupted(Exception):
-        pass
-
-    def interrupt(number, frame):
-        raise Interrupted
-
+def test_what_a_method_raises(client):
+    """It may have been cut off anywhere, so the core is not used any more."""
     load(client, 1)
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for _ in range(5):
-            with pytest.raises(Interrupted):
-                signal.setitimer(signal.ITIMER_REAL, 0.01)
-                client.run(client.node.request, Sync())
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ZeroDivisionError):
+        client.run(lambda: 1 / 0)
+    assert client.lost
+    with pytest.raises(Lost, match='ZeroDivisionError'):
+        load(client, 1)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def alarm():
+    """A function: call another one in the main thread, from a signal handler, after so long."""
+    def strike(signum, frame):
+        action()
+
+    def set_alarm(function, seconds):
+        nonlocal action
+        action = function
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    action = None
+    before = signal.signal(signal.SIGALRM, strike)
+    yield set_alarm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def running_threads():
+    return len(os.listdir('/proc/self/task'))
+
+
+def interrupt():
+    raise Interrupted
+
+
+def test_an_interrupted_wait(client, alarm):
+    load(client, 1)
+    for _ in range(5):
+        with pytest.raises(Interrupted):
+            alarm(interrupt, 0.01)
+            client.run(client.node.request, Sync())
     assert load(client, 1) == 1
+
+
+@pytest.mark.parametrize('kind', [KeyboardInterrupt, TimeoutError])
+def test_interrupts_at_any_moment(server, alarm, kind):
+    """The node works on, or is lost at once and for all; nobody hangs, and nothing is left.  An
+    error of the system, as a handler may raise one, may also be taken for that of a connection."""
+    def strike():
+        raise kind
+
+    def replace_lost():
+        nonlocal client, made
+        client.close()
+        assert not client._open.locked()
+        client, made = ThreadedNode(Core(server), **ERRORS), made + 1
+
+    def work(number):
+        while not stopping.is_set():
+            used = client
+            try:
+                load(used, 3)
+            except ConnectionError:
+                pass
+            except Lost:
+                until(lambda: client is not used or stopping.is_set())
+
+    before, rnd = running_threads(), random.Random(1)
+    client, made = ThreadedNode(Core(server), **ERRORS), 1
+    stopping = threading.Event()
+    threads, errors = in_threads(2, work)
+    for _ in range(300):
+        try:
+            alarm(strike, 1e-5 + rnd.random() * 1e-3)
+            for _ in range(20):
+                load(client, 5)
+                client.call(lambda: None)
+                client.take_in()
+        except (kind, Lost, ConnectionError):
+            alarm(lambda: None, 0)
+        if client.lost:
+            replace_lost()
+    stopping.set()
+    join(threads)
+    assert load(client, 2) == 2
+    client.close()
+    assert made > 1 and not errors
+    until(lambda: running_threads() <= before)
+
+
+@pytest.mark.parametrize('moment', [1e-5, 2e-4, 5e-3])
+def test_a_signal_handler_that_closes(server, alarm, moment):
+    for _ in range(20):
+        client = ThreadedNode(Core(server), **ERRORS)
+        load(client, 1)
+        alarm(client.close, moment)
+        with pytest.raises(Closed):
+            while True:
+                load(client, 5)
+                client.call(lambda: None)
+                client.run(client.node.request, Sync())
+        until(lambda: not client._open.locked())
+
+
+def test_a_signal_handler_that_calls(client, alarm):
+    """In the middle of another call it is refused; else it gets what it asks for."""
+    results = []
+
+    def call():
+        try:
+            results.append(load(client, 7))
+        except Reentered:
+            results.append('refused')
+    rnd = random.Random(1)
+    for _ in range(100):
+        count = len(results)
+        alarm(call, 1e-5 + rnd.random() * 2e-3)
+        while len(results) == count:
+            assert load(client, 5) == 5
+            client.call(lambda: None)
+    assert results.count(7) > 5 and set(results) <= {7, 'refused'}
+    client.call(call)
+    assert results[-1] == 'refused'
+
+
+def test_a_finalizer_in_a_call(client):
+    class Garbage:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            try:
+                results.append(load(client, 7))
+            except Reentered:
+                results.append('refused')
+
+    results = []
+    Garbage()
+    client.call(gc.collect)
+    assert results == ['refused']
+    Garbage()
+    gc.collect()
+    assert results == ['refused', 7]
+    assert load(client, 1) == 1
+
+
+def test_a_reader_that_is_held_up(client, alarm):
+    """By a signal handler, which waits for one whose answer this very thread has to read."""
+    load(client, 1)
+    done = []
+
+    def handler():
+        threads, errors = in_threads(1, lambda number: done.append(load(client, 3)))
+        join(threads)
+    alarm(handler, 0.01)
+    client.run(client.node.request, Sync())
+    assert done == [3]
+
+
+def test_a_thread_that_is_held_up_in_a_call(server):
+    """By a signal handler or a finalizer that waits for one who waits for the lock."""
+    client = ThreadedNode(Core(server), **ERRORS, lock_timeout=0.2)
+    load(client, 1)
+    entered, done = threading.Event(), threading.Event()
+
+    def work(number):
+        try:
+            assert entered.wait(10)
+            with pytest.raises(Lost, match='held up'):
+                load(client, 1)
+        finally:
+            done.set()
+    threads, errors = in_threads(1, work)
+    with pytest.raises(Lost, match='held up'):
+        client.call(lambda: (entered.set(), done.wait(10)))
+    join(threads)
+    assert not errors and client.lost
+    client.close()
+    assert not client._open.locked()
 
 
 # -- the end ----------------------------------------------------------------------------------
@@ -288,9 +495,9 @@ def open_files():
 
 
 def test_close_with_threads_blocked(server, tiny_switches):
-    files, threads_before = open_files(), threading.active_count()
+    files, threads_before = open_files(), running_threads()
     for _ in range(20):
-        client = ThreadedNode(Core(server), closed=Closed)
+        client = ThreadedNode(Core(server), **ERRORS)
         started = threading.Barrier(6)
 
         def work(number, client, started):
@@ -308,12 +515,12 @@ def test_close_with_threads_blocked(server, tiny_switches):
         assert [type(error) for error in errors] == [Closed] * 5
         with pytest.raises(Closed):
             load(client, 1)
-    assert threading.active_count() == threads_before
+    until(lambda: running_threads() <= threads_before)
     until(lambda: open_files() <= files)
 
 
 def test_close_before_the_first_call():
-    client = ThreadedNode(Core(('127.0.0.1', 1)), closed=Closed)
+    client = ThreadedNode(Core(('127.0.0.1', 1)), **ERRORS)
     client.close()
     with pytest.raises(Closed):
         load(client, 1)
@@ -321,7 +528,7 @@ def test_close_before_the_first_call():
 
 def test_close_while_nobody_answers():
     """It has never connected, and tries."""
-    client = ThreadedNode(Core(('127.0.0.1', 1)), closed=Closed)
+    client = ThreadedNode(Core(('127.0.0.1', 1)), **ERRORS)
     threads, errors = in_threads(3, lambda number: load(client, 1))
     until(lambda: len(client._waiters) == 3)
     client.close()
@@ -329,22 +536,14 @@ def test_close_while_nobody_answers():
     assert [type(error) for error in errors] == [Closed] * 3
 
 
-@pytest.mark.parametrize('where', ['background', 'application'])
-def test_close_from_the_activity(server, where):
-    core, client = hears(server, on_activity=lambda: client.close())
-    if where == 'background':
-        invalidate(server, 1)
-    else:
-        try:
-            client.run(core.request, TakeOids(1))
-        except Closed:
-            pass        # or its answer has come in time
-    until(client._released.is_set)
-    assert threading.current_thread() is threading.main_thread()
+def test_close_by_who_is_told(server):
+    core, client = hears(server, lambda core, client: client.close())
+    invalidate(server, 1)
+    until(lambda: not client._open.locked())
 
 
 def test_many_clients_at_once(server, tiny_switches):
-    clients = [ThreadedNode(Core(server), closed=Closed) for _ in range(5)]
+    clients = [ThreadedNode(Core(server), **ERRORS) for _ in range(5)]
 
     def work(number):
         for i in range(50):
@@ -359,16 +558,16 @@ def test_many_clients_at_once(server, tiny_switches):
 
 @pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
 def test_fork(server):
-    client = ThreadedNode(Core(server), closed=Closed)
+    client = ThreadedNode(Core(server), **ERRORS)
     load(client, 1)
     threads, errors = in_threads(2, lambda number: [load(client, 1) for _ in range(300)])
     child = os.fork()
     if not child:
         status = 1
         try:
-            assert client.forked and client._driver._epoll.closed
+            assert client.lost and client._driver._epoll.closed
             load(client, 1)
-        except Closed:
+        except Lost:
             status = 0
         finally:
             os._exit(status)
@@ -376,14 +575,14 @@ def test_fork(server):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         join(threads)
         assert not errors
-        assert load(client, 3) == 3 and not client.forked
+        assert load(client, 3) == 3 and not client.lost
     finally:
         client.close()
 
 
 @pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
 def test_fork_before_the_first_call(server):
-    client = ThreadedNode(Core(server), closed=Closed)
+    client = ThreadedNode(Core(server), **ERRORS)
     child = os.fork()
     if not child:
         status = 1
