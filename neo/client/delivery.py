@@ -2,124 +2,205 @@
 
 Whoever finds something to be told, tells it, without the lock of the core; one thread at a time.  A
 transaction of this process is told by the thread that commits it, and all later ones wait for it.
+
+Telling may be cut off at any point, by an interrupt or by an error of who is told: then some of
+ZODB's caches have heard of the transaction, and others have not.  So what is being told is written
+down before; who finds it there later declares everything changed, and `lastTransaction` does not
+move before.  For the same reason all locks here are left by `with` only, even those that say no
+more than that a thread is still there.
 """
 import logging
 import threading
+import time
+from threading import get_ident
 
 from ZODB.utils import p64
 
-LOGGER = logging.getLogger('neo.client')
+PAUSE = 0.001           # seconds between two looks, while a process is being forked
+
+
+class Own:
+    """A transaction that is committed by this process: `function(tid)` tells it, and is called by
+    the thread that commits it, which holds `present` as long as it can do so."""
+
+    __slots__ = 'function', 'present', 'thread'
+
+    def __init__(self, function, present):
+        self.function = function
+        self.present = present
+        self.thread = get_ident()
+
+    def may_be_told(self):
+        return self.thread == get_ident() or not self.present.locked()
+
+    def is_here(self):
+        """Is this thread the one to call the function?"""
+        return self.thread == get_ident() and self.present.locked()
 
 
 class Delivery:
 
-    def __init__(self, core):
-        self.core = core
+    """`log(level, message, exc_info)` logs a line."""
+
+    def __init__(self, core, log):
+        self.core = core                # may be replaced by its successor
         self.db = None                  # IStorageWrapper, once there is one
-        self.own = {}                   # own finish operation -> function(tid), not told yet
-        self._condition = threading.Condition(threading.Lock())
-        self._teller = None             # ident of the thread that tells
-        self._resets = None             # an Event, while everything is declared changed
+        self.own = {}                   # own finish operation -> Own, not told yet
+        self._log = log
+        # What is being told, or was when that was cut off: no snapshot may begin meanwhile.
+        self._telling = None
+        self._failed = None             # that of it which could not even be declared changed
+        self._lock = threading.RLock()  # of the next one; a finalizer may come in between
+        self._teller = threading.Lock(), None   # held by the thread that tells, and its ident
+        self._paused = 0.0              # nobody begins to tell before this time
+
+    def news(self):
+        """Is there something that may be told by any thread?"""
+        if self._telling is not None:
+            return not self._teller[0].locked() and self._telling is not self._failed
+        own = self._next_own()
+        return bool(self.core.invalidations) and (own is None or own.may_be_told())
 
     def deliver(self):
-        """Tell what may be told by any thread."""
-        while self._may_tell() and self._begin():
-            try:
+        """Tell what may be told by any thread, unless another one does so.  False: that has
+        failed."""
+        while self._telling is not None or self.news():
+            mine = threading.Lock()
+            with mine:
+                if not self._begin(mine):
+                    return True
                 while self._tell_next():
                     pass
-            finally:
-                self._end()
+                if not self._finish():
+                    return False
+        return True
 
     def deliver_own(self, operation):
         """Tell all up to an own transaction, which has been committed, by this thread."""
         while operation in self.own:
-            if self._begin(wait=True):
-                try:
-                    while operation in self.own and self._tell_next(operation):
+            mine = threading.Lock()
+            with mine:
+                if self._begin(mine):
+                    while operation in self.own and self._tell_next():
                         pass
-                    told = operation not in self.own
-                finally:
-                    self._end()
-                if not told:
-                    self._wait()
+                    if not self._finish():
+                        return
+            if operation in self.own:
+                self._wait()
         self.deliver()
 
     def deliver_until(self, tid):
         """Tell all up to `tid`, which has been heard."""
-        self.deliver()
-        while (self.core.last_tid < tid and self.core.invalidations
-               and self._teller != threading.get_ident()):
+        while self.deliver() and self.core.last_tid < tid and self.core.invalidations:
+            if self.tells():
+                break
             self._wait()
-            self.deliver()
-
-    def abandon(self, operation):
-        """The thread of an own transaction is not there to tell it: anybody may."""
-        if self.own.pop(operation, None) is not None:
-            self.deliver()
 
     def settled(self):
-        """Wait while another thread declares everything changed: no snapshot may begin in it."""
-        resets = self._resets
-        if resets is not None and self._teller != threading.get_ident():
-            resets.wait()
+        """Wait while something is being told: a snapshot that begins meanwhile, of a connection
+        that is too new to be told, would lack it."""
+        while self._telling is not None and not self.tells() and self.deliver():
+            self._wait()
+
+    def tells(self):
+        """Is it this thread that tells?"""
+        lock, thread = self._teller
+        return thread == get_ident() and lock.locked()
+
+    def pause(self, seconds):
+        """Let nobody hold locks of ZODB by us, for so long at most; that takes so long at most."""
+        self._paused = end = time.monotonic() + seconds
+        while self._teller[0].locked() and not self.tells() and time.monotonic() < end:
+            time.sleep(PAUSE)
+
+    def go_on(self):
+        self._paused = 0.0
+        self.deliver()
 
     # -- one teller at a time ---------------------------------------------------------------
-    def _begin(self, wait=False):
-        me = threading.get_ident()
-        with self._condition:
-            if self._teller == me:
-                return False            # called by what it tells
-            while self._teller is not None:
-                if not wait:
-                    return False
-                self._condition.wait()
-            self._teller = me
+    def _begin(self, mine):
+        with self._lock:
+            if self._teller[0].locked() or self._is_paused():
+                return False
+            self._teller = mine, get_ident()
             return True
 
-    def _end(self):
-        with self._condition:
-            self._teller = None
-            self._condition.notify_all()
+    def _finish(self):
+        self._teller = self._teller[0], None
+        return self._telling is None
 
-    def _may_tell(self):
-        try:
-            return self.core.invalidations[0][2] not in self.own
-        except IndexError:
-            return False
+    def _is_paused(self):
+        return self._paused and time.monotonic() < self._paused
 
     def _wait(self):
-        with self._condition:
-            # Not for ever: the thread that is waited for may have ended in between.
-            self._condition.wait(0.01)
+        """Wait for the thread that tells, or has to tell the next one."""
+        lock = self._teller[0]
+        if self._is_paused():
+            time.sleep(PAUSE)
+        elif lock.locked():
+            with lock:
+                pass
+        elif self._telling is None:
+            own = self._next_own()
+            if own is not None and not own.may_be_told():
+                with own.present:
+                    pass
 
-    def _tell_next(self, mine=None):
-        """Tell the first one; false if there is none, or it is for another thread to tell."""
-        invalidations = self.core.invalidations
-        if not invalidations:
-            return False
-        tid, oids, operation = invalidations[0]
-        function = self.own.get(operation) if operation is not None else None
-        if function is not None and operation is not mine:
-            return False
+    def _next_own(self):
         try:
-            if function is not None:
-                function(p64(tid))
+            return self.own.get(self.core.invalidations[0][2])
+        except IndexError:
+            return None
+
+    # -- telling ----------------------------------------------------------------------------
+    def _tell_next(self):
+        """Tell the first one; False if there is none, if it is for another thread to tell, or if it
+        has failed.  What an own function raises is raised, once that harms nobody else."""
+        if self._telling is not None:
+            return self._tell_again()
+        if not self.news():
+            return False
+        self._telling = tid, oids, operation = self.core.invalidations[0]
+        own = self.own.get(operation)
+        if own is not None and not own.is_here():
+            own = None
+        try:
+            if own is not None:
+                own.function(p64(tid))
             elif oids is None:
                 self._reset(tid)
             elif self.db is not None:
-                self._invalidate(tid, oids)
-        finally:
-            invalidations.popleft()
-            if oids is not None:
-                self.core.delivered(tid)
-            self.own.pop(operation, None)
+                self.db.invalidate(p64(tid), [p64(oid) for oid in oids])
+        except Exception:
+            told = self._tell_again()
+            if own is not None:
+                raise
+            self._log(logging.ERROR, 'the invalidation of transaction %#x has failed' % tid,
+                      exc_info=True)
+            return told
+        self._told()
         return True
 
-    def _invalidate(self, tid, oids):
+    def _tell_again(self):
+        """It was cut off: caches may lack anything of it."""
         try:
-            self.db.invalidate(p64(tid), [p64(oid) for oid in oids])
+            self._reset(self._telling[0])
         except Exception:
-            LOGGER.exception('the invalidation of transaction %#x has failed', tid)
+            self._failed = self._telling
+            self._log(logging.ERROR, 'the caches of ZODB could not be reset', exc_info=True)
+            return False
+        self._told()
+        return True
+
+    def _told(self):
+        core, item = self.core, self._telling
+        tid, _, operation = item
+        if core.invalidations and core.invalidations[0] is item:
+            core.invalidations.popleft()
+        if tid > core.last_tid:
+            core.delivered(tid)
+        self.own.pop(operation, None)
+        self._telling = None
 
     def _reset(self, tid):
         """Everything may have changed up to `tid`.
@@ -127,15 +208,7 @@ class Delivery:
         ZODB's adapter asks for the last tid first and takes its reset later, maybe between any two
         lines here: the new tid goes to its instances between two resets, and nobody who has taken
         the first one can begin a snapshot before the second."""
-        self._resets = threading.Event()
-        try:
-            if self.db is not None:
-                self.db.invalidateCache()
-                self.db.invalidate(p64(tid), [])
-                self.db.invalidateCache()
-        except Exception:
-            LOGGER.exception('the caches of ZODB could not be reset')
-        finally:
-            self.core.delivered(tid)
-            resets, self._resets = self._resets, None
-            resets.set()
+        if self.db is not None:
+            self.db.invalidateCache()
+            self.db.invalidate(p64(tid), [])
+            self.db.invalidateCache()

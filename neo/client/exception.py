@@ -22,6 +22,16 @@ class TransactionFailed(NEOStorageError, TransientError):
     part in it was lost."""
 
 
+class ClientReplaced(TransactionFailed):
+    """The connections of this process were made anew: a thread was interrupted in the middle of
+    something that can't be completed by another one."""
+
+
+class Reentered(NEOStorageError, TransientError):
+    """A finalizer or a signal handler has called, where another call of the same thread was in the
+    middle of something."""
+
+
 class ClusterRefused(NEOStorageError):
     """The cluster does not accept this client: another name, another version…"""
 
@@ -32,7 +42,12 @@ class OutcomeUnknown(NEOStorageError):
 
 
 class TidRefused(NEOStorageError, StorageTransactionError):
-    """A transaction can't have the tid that was imposed: it is not above the last one."""
+    """A transaction can't have the tid that was imposed: it is not above the last one, or too far
+    above."""
+
+
+class IdRefused(NEOStorageError, ValueError):
+    """Nothing can have this oid, or have been written with this tid."""
 
 
 class NoObject(NEOStorageError):

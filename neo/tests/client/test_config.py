@@ -36,10 +36,10 @@ def test_all_keys(nobody, tmp_path):
         wait-timeout 2s
         server-sync on
         ''' % (nobody, tmp_path / 'log'))
-    assert storage.getName() == storage.sortKey() == 'test'
+    assert storage.getName() == 'test'              # its id is not known
     assert storage.isReadOnly() and not storage.supportsUndo() and storage
     assert storage.cache_statistics()['max_bytes'] == 5 << 20
-    assert storage._wait_timeout == 2 and storage._server_sync
+    assert storage._access.core.wait_timeout == 2 and storage._server_sync
     storage.close()
     storage.close()
 

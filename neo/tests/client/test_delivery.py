@@ -1,12 +1,15 @@
 """Who tells ZODB what, in which order; without any cluster."""
+import random
+import signal
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from ZODB.utils import p64, u64
 
-from ...client.delivery import Delivery
+from ...client.delivery import Delivery, Own
 
 
 class Core:
@@ -25,13 +28,27 @@ class DB:
     def __init__(self, core):
         self.core = core
         self.told = []
+        self.hook = None
+        self.caches = [0] * 5           # the last tid of each cache; they are told one by one
 
     def invalidate(self, tid, oids):
-        assert self.core.last_tid < u64(tid)
+        self.own(tid)
+        if self.hook is not None:
+            self.hook(tid)
         self.told.append((u64(tid), [u64(oid) for oid in oids]))
 
+    def own(self, tid):
+        for i in range(len(self.caches)):
+            self.caches[i] = max(self.caches[i], u64(tid))
+
     def invalidateCache(self):
+        if self.hook is not None:
+            self.hook('all')
         self.told.append('all')
+
+    def behind(self):
+        """How many caches lack something, of what they should know."""
+        return sum(tid != self.core.last_tid for tid in self.caches)
 
 
 @pytest.fixture
@@ -41,9 +58,19 @@ def core():
 
 @pytest.fixture
 def delivery(core):
-    delivery = Delivery(core)
+    delivery = Delivery(core, lambda *args, **options: delivery.logged.append(args))
+    delivery.logged = []
     delivery.db = DB(core)
     return delivery
+
+
+@contextmanager
+def committing(delivery, operation, function):
+    """This thread is in `tpc_finish`."""
+    present = threading.Lock()
+    with present:
+        delivery.own[operation] = Own(function, present)
+        yield
 
 
 def test_in_order_and_then_the_last_tid_moves(core, delivery):
@@ -68,11 +95,11 @@ def test_everything_has_changed(core, delivery):
 def test_an_own_transaction_is_told_by_its_thread_and_others_wait(core, delivery):
     told = []
     operation = object()
-    delivery.own[operation] = told.append
     core.invalidations.extend([(1, (5,), None), (2, (6,), operation), (3, (7,), None)])
-    delivery.deliver()
-    assert core.last_tid == 1
-    delivery.deliver_own(operation)
+    with ThreadPoolExecutor(1) as pool, committing(delivery, operation, told.append):
+        pool.submit(delivery.deliver).result(10)
+        assert core.last_tid == 1 and not pool.submit(delivery.news).result(10)
+        delivery.deliver_own(operation)
     assert told == [p64(2)] and delivery.db.told == [(1, [5]), (3, [7])] and core.last_tid == 3
 
 
@@ -83,55 +110,158 @@ def test_the_callback_may_ask_for_anything(core, delivery):
         delivery.deliver()
         delivery.deliver_until(5)
         delivery.settled()
+        assert delivery.tells()
         seen.append(core.last_tid)
-    delivery.own[operation] = callback
     core.invalidations.append((2, (6,), operation))
-    delivery.deliver_own(operation)
-    assert seen == [0] and core.last_tid == 2
-
-
-def test_a_callback_that_fails_has_been_called(core, delivery):
-    operation = object()
-
-    def callback(tid):
-        raise ZeroDivisionError
-    delivery.own[operation] = callback
-    core.invalidations.extend([(2, (6,), operation), (3, (7,), None)])
-    with pytest.raises(ZeroDivisionError):
+    with committing(delivery, operation, callback):
         delivery.deliver_own(operation)
+    assert seen == [0] and core.last_tid == 2 and not delivery.tells()
+
+
+RESET = ['all', (2, []), 'all']
+
+
+@pytest.mark.parametrize('error', [ZeroDivisionError, KeyboardInterrupt])
+def test_a_callback_that_fails(core, delivery, error):
+    """Others may have heard of it by then or not, so all caches are reset, once."""
+    def callback(tid):
+        raise error
+    operation = object()
+    core.invalidations.extend([(2, (6,), operation), (3, (7,), None)])
+    with pytest.raises(error), committing(delivery, operation, callback):
+        delivery.deliver_own(operation)
+    delivery.settled()
     delivery.deliver()
+    assert delivery.db.told == [*RESET, (3, [7])]
     assert core.last_tid == 3 and not delivery.own
 
 
-def test_a_database_that_fails_does_not_stop_others(core, delivery):
-    delivery.db.invalidate = None
+@pytest.mark.parametrize('error', [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize('times', [1, 2, 3])
+def test_what_cuts_off_the_telling(core, delivery, error, times):
+    """In the middle of ZODB, and again in each attempt to make up for it: lastTransaction does
+    not move before all has been reset."""
+    def fail(*_):
+        nonlocal times
+        if times:
+            times -= 1
+            raise error
+    hook = delivery.db.hook = fail
+    core.invalidations.extend([(2, (6,), None), (3, (7,), None)])
+    while times:
+        before = times
+        try:
+            delivery.deliver_until(2)
+        except KeyboardInterrupt:
+            pass
+        assert times < before and (core.last_tid == 0 or not times)
+    hook(None)
+    delivery.settled()
+    assert core.last_tid >= 2
+    delivery.deliver()
+    assert delivery.db.told[-4:] == [*RESET, (3, [7])] and core.last_tid == 3
+
+
+def test_a_database_that_always_fails(core, delivery):
+    """It stays where it was, and nobody waits for what can't be."""
+    def fail(*_):
+        raise ZeroDivisionError
+    delivery.db.hook = fail
     core.invalidations.append((1, (5,), None))
     delivery.deliver()
+    delivery.deliver_until(1)
+    delivery.settled()
+    assert core.last_tid == 0 and delivery.logged and not delivery.news()
+    delivery.db.hook = None
+    delivery.settled()
     assert core.last_tid == 1
 
 
+def test_interrupts_at_any_moment(core, delivery):
+    """Whatever is cut off, ZODB hears of everything in the end, by its tid or by a reset."""
+    rnd = random.Random(1)
+    tids = iter(range(1, 1 << 30))
+
+    def strike(signum, frame):
+        # What it raises may get lost, where the garbage collector calls somebody.
+        nonlocal struck
+        struck = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for _ in range(300):
+            end, struck = next(tids), False
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 + rnd.random() * 3e-4)
+                while not struck:
+                    end = next(tids)
+                    core.invalidations.append((end, (end,), None))
+                    if end % 3:
+                        operation = object()
+                        core.invalidations.append((next(tids), (1,), operation))
+                        with committing(delivery, operation, delivery.db.own):
+                            delivery.deliver_own(operation)
+                    delivery.deliver_until(end)
+            except KeyboardInterrupt:
+                pass
+            delivery.settled()
+            delivery.deliver()
+            assert not core.invalidations and not delivery.tells()
+            assert core.last_tid >= end - 1
+            assert delivery.db.behind() == 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_nobody_tells_while_the_process_is_forked(core, delivery):
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(*_):
+        entered.set()
+        assert go_on.wait(10)
+    delivery.db.hook = slow
+    core.invalidations.append((1, (5,), None))
+    with ThreadPoolExecutor(3) as pool:
+        telling = pool.submit(delivery.deliver)
+        assert entered.wait(10)
+        delivery.pause(0.01)            # it does not wait for ever
+        pausing = pool.submit(delivery.pause, 10)
+        go_on.set()
+        pausing.result(10)
+        telling.result(10)
+        core.invalidations.append((2, (5,), None))
+        delivery.deliver()
+        waiting = pool.submit(delivery.deliver_until, 2)
+        assert core.last_tid == 1 and not waiting.done()
+        delivery.go_on()
+        waiting.result(10)
+    assert core.last_tid == 2
+
+
 def test_a_thread_that_is_gone(core, delivery):
+    """The callback belongs to what it came back to, which is no more."""
     operation = object()
-    delivery.own[operation] = pytest.fail
-    core.invalidations.append((2, (6,), operation))
-    delivery.abandon(operation)
+    with committing(delivery, operation, pytest.fail):
+        core.invalidations.append((2, (6,), operation))
+    delivery.deliver()
     assert delivery.db.told == [(2, [6])]
 
 
-def test_no_snapshot_begins_while_everything_is_declared_changed(core, delivery):
+@pytest.mark.parametrize('oids', [(5,), None])
+def test_no_snapshot_begins_while_something_is_told(core, delivery, oids):
     entered, go_on = threading.Event(), threading.Event()
-    reset = delivery.db.invalidateCache
 
-    def slow():
+    def slow(*_):
         entered.set()
         assert go_on.wait(10)
-        reset()
-    delivery.db.invalidateCache = slow
+    delivery.db.hook = slow
 
     def snapshot():
         delivery.settled()
         return core.last_tid
-    core.invalidations.append((9, None, None))
+    core.invalidations.append((9, oids, None))
     with ThreadPoolExecutor(2) as pool:
         telling = pool.submit(delivery.deliver)
         assert entered.wait(10)
@@ -155,13 +285,16 @@ def test_many_threads(core, delivery):
                 if tid is None:
                     return
                 operation = object() if tid % 3 else None
+                present = threading.Lock()
                 if operation is not None:
-                    delivery.own[operation] = lambda tid: told.append((u64(tid), []))
+                    delivery.own[operation] = Own(lambda tid: told.append((u64(tid), [])), present)
+                    present.acquire()
                 core.invalidations.append((tid, (), operation))
             if operation is None:
                 delivery.deliver()
             else:
                 delivery.deliver_own(operation)
+                present.release()
                 assert core.last_tid >= tid
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6), timeout=60))

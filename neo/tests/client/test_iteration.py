@@ -3,7 +3,9 @@ import pytest
 from ZODB.utils import p64
 
 from ...client.core.loads import Regroup
+from ...client.exception import NEOStorageError
 from ...client.iteration import Iterator
+from ...protocol.types import StoredMetadata, StoredRecord
 
 ROWS = 4
 
@@ -16,8 +18,16 @@ class Client:
         self.storages = storages
         self.moves = moves
         self.asked = []
+        self.runs, self.fails = 0, None
 
-    def groups(self, rows=None):
+    def run(self, function, *args):
+        """Every third time it fails, as long as `fails`."""
+        self.runs += 1
+        if self.fails and not self.runs % 3:
+            raise self.fails
+        return function(self, *args)
+
+    def groups(self, rows):
         rows = range(ROWS) if rows is None else rows
         groups = {}
         for row in rows:
@@ -35,7 +45,7 @@ class Client:
         self.asked.append(('transactions', rows, start, stop))
         if self._moved(rows):
             return Regroup(self.groups(rows))
-        found = [(tid, tid, ' ', b'user', b'%d' % tid, b'', tuple(oids))
+        found = [StoredMetadata(tid, tid, ' ', b'user', b'%d' % tid, b'', tuple(oids))
                  for tid, oids in sorted(self.transactions.items())
                  if tid % ROWS in rows and start <= tid < stop]
         return tuple(found[:2]), found[2][0] if len(found) > 2 else None
@@ -44,7 +54,7 @@ class Client:
         self.asked.append(('records', rows, start, after_oid, stop))
         if self._moved(rows):
             return Regroup(self.groups(rows))
-        found = [(oid, tid, 0, b'', data, None)
+        found = [StoredRecord(oid, tid, 0, b'', data, None)
                  for tid, oids in sorted(self.transactions.items())
                  for oid, data in sorted(oids.items())
                  if oid % ROWS in rows and tid < stop
@@ -54,16 +64,12 @@ class Client:
         return tuple(found[:2]), (found[1][1], found[1][0]) if len(found) > 2 else None
 
 
-def run(function, *args):
-    return function(*args)
-
-
 def decode(compression, checksum, data, oid, tid):
     return data
 
 
-def iterator(client, start=0, stop=1000):
-    return Iterator(run, client, decode, start, stop)
+def iterator(client, start=0, stop=1000, decode=decode, **options):
+    return Iterator(client.run, client.groups, decode, start, stop, **options)
 
 
 @pytest.fixture
@@ -112,7 +118,7 @@ def test_records_are_not_asked_for_if_nobody_wants_them(past):
 
 def test_large_transactions_are_not_kept():
     client = Client({10: {1: b'x'}, 11: {oid: bytes(100) for oid in range(50)}, 12: {2: b'y'}})
-    transactions = Iterator(run, client, decode, 0, 1000, keep=400)
+    transactions = iterator(client, keep=400)
     next(transactions)
     large = next(transactions)
     assert len(list(large)) == len(list(large)) == 50
@@ -133,3 +139,49 @@ def test_closed(past):
     next(transactions)
     transactions.close()
     assert list(transactions) == []
+
+
+@pytest.mark.parametrize('error', [KeyError('one'), KeyboardInterrupt()])
+def test_it_does_not_end_after_it_has_failed(past, error):
+    client = Client(past)
+    transactions = iterator(client)
+    client.fails = error
+    found = []
+    with pytest.raises(type(error)):
+        for transaction in transactions:
+            found.append(transaction)
+    assert len(found) < len(past)
+    client.fails = None
+    for _ in range(3):
+        with pytest.raises(NEOStorageError, match='has failed before: Key'):
+            next(transactions)
+
+
+def test_records_are_complete_or_it_fails(past):
+    client = Client(past)
+    transactions = list(iterator(client))
+    client.fails = KeyError('one')
+    failed = 0
+    for transaction in transactions:
+        tid = int.from_bytes(transaction.tid, 'big')
+        for _ in range(10):
+            try:
+                assert [record.data for record in transaction] == list(past[tid].values())
+                break
+            except KeyError:
+                failed += 1
+    assert failed > 3
+
+
+def test_a_record_that_can_not_be_read_is_not_passed_over():
+    def decode(compression, checksum, data, oid, tid):
+        if oid == 2:
+            raise KeyError('broken')
+        return data
+    transaction, = iterator(Client({10: {1: b'x', 2: b'y', 3: b'z'}}), decode=decode)
+    records = iter(transaction)
+    assert next(records).data == b'x'
+    with pytest.raises(KeyError):
+        next(records)
+    with pytest.raises(NEOStorageError, match='broken'):
+        next(records)

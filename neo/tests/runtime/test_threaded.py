@@ -373,7 +373,7 @@ def test_interrupts_at_any_moment(server, alarm, kind):
             except ConnectionError:
                 pass
             except Lost:
-                until(lambda: client is not used or stopping.is_set())
+                until(lambda used=used: client is not used or stopping.is_set())
 
     before, rnd = running_threads(), random.Random(1)
     client, made = ThreadedNode(Core(server), **ERRORS), 1
@@ -409,7 +409,7 @@ def test_a_signal_handler_that_closes(server, alarm, moment):
                 load(client, 5)
                 client.call(lambda: None)
                 client.run(client.node.request, Sync())
-        until(lambda: not client._open.locked())
+        until(lambda client=client: not client._open.locked())
 
 
 def test_a_signal_handler_that_calls(client, alarm):

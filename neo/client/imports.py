@@ -1,0 +1,50 @@
+"""Transactions that exist elsewhere, committed with their tids."""
+from ZODB.blob import is_blob_record
+from ZODB.utils import u64
+
+from .commits import described
+from .core.client import Client
+from .exception import NEOStorageError
+from .records import pack
+
+WINDOW = 2              # batches that are on their way at once
+
+
+class Imports:
+
+    def __init__(self, access, compress):
+        self._access = access
+        self._compress = compress
+
+    def run(self, batches):
+        """Yields the last tid of each batch; see `Storage.import_transactions`."""
+        session, under_way, last = self._access.current(), [], None
+        for batch in batches:
+            prepared = [self._prepared(*transaction) for transaction in batch]
+            if prepared:
+                last = session.call(Client.import_batch, prepared, last)
+                under_way.append(last)
+            if len(under_way) == WINDOW:
+                yield self._imported(session, under_way.pop(0))
+        for operation in under_way:
+            yield self._imported(session, operation)
+
+    def _prepared(self, tid, status, user, description, extension, records):
+        return (tid, status, bytes(user), bytes(description), bytes(extension),
+                [pack(self._compress, oid, None, tid, data, data_tid)
+                 for oid, data, data_tid in records])
+
+    def _imported(self, session, operation):
+        tid = session.run(lambda core: operation)
+        self._access.delivery.deliver()
+        return tid
+
+
+def past(transaction):
+    """A batch of one transaction of another storage; NEOStorageError if a blob belongs to it."""
+    records = [(u64(record.oid), record.data, None) for record in transaction]
+    for oid, data, _ in records:
+        if data is not None and is_blob_record(data):
+            raise NEOStorageError('object %#x is a blob: blobs are not available in this version'
+                                  % oid)
+    return [(u64(transaction.tid), transaction.status, *described(transaction), records)]

@@ -1,0 +1,72 @@
+"""Loading revisions of objects, as ZODB asks for them."""
+from ZODB.POSException import POSKeyError
+from ZODB.utils import maxtid, p64
+
+from .compression import decompress
+from .core.client import Client
+from .core.loads import LoadObject
+from .exception import BrokenData, NoObject, NoRevision
+from .ids import bound, oid_to_read, serial_to_read
+from .records import verify
+
+
+class Reads:
+
+    def __init__(self, access):
+        self._access = access
+
+    def load(self, oid):
+        found = self.load_before(oid, maxtid)
+        if found is None:
+            raise POSKeyError(oid)
+        return found[:2]
+
+    def load_before(self, oid, tid):
+        try:
+            data, found, next_tid = self._access.repeat(self._load, oid_to_read(oid), bound(tid))
+        except NoRevision:
+            return None
+        except NoObject:
+            raise POSKeyError(oid)
+        if found > self._access.core.last_tid:
+            self._hear_of(found)
+        return data, p64(found), None if next_tid is None else p64(next_tid)
+
+    def load_serial(self, oid, serial):
+        expected = serial_to_read(oid, serial)
+        try:
+            data, tid, _ = self._access.repeat(self._load, oid_to_read(oid), expected + 1)
+        except (NoObject, NoRevision):
+            raise POSKeyError(oid)
+        if tid != expected:
+            raise POSKeyError(oid)
+        return data
+
+    def prefetch(self, oids, tid):
+        numbers = [int.from_bytes(oid, 'big') for oid in oids]
+        self._access.current().call(Client.prefetch, numbers, bound(tid))
+
+    def _load(self, session, oid, before):
+        """`(data, tid, next tid or None)`."""
+        record = session.call(Client.cached, oid, before)
+        entry = None
+        if record is None:
+            load = LoadObject(oid, before)
+            record = session.run(Client.attempt, load)
+            entry = load.entry
+        tid, next_tid, kind, expected, data, _ = record
+        if expected is not None:
+            try:
+                verify(oid, tid, expected, data)
+            except BrokenData:
+                session.call(Client.forget, oid, tid)
+                raise
+            if entry is not None:
+                entry.checksum = None
+        return data if kind == 0 else decompress(kind, data), tid, next_tid
+
+    def _hear_of(self, tid):
+        """Nobody sees a transaction that lastTransaction does not know yet."""
+        if tid > self._access.core.heard:
+            self._access.run(Client.sync)
+        self._access.delivery.deliver_until(tid)
