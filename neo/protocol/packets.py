@@ -100,7 +100,7 @@ class RequestTerm:
         in_force: Optional(TableKey)    # the newest it was told is in force
         members: List(Member)           # as written with the newest table
         last_tid: Tid               # the highest it has seen
-        oid_mark: Oid               # no oid below may be given again
+        oid_mark: Oid               # no oid below may be given again, those of votes included
         unfinished: List(Unfinished)
         told: List(RowTid, MAX_PARTITIONS)      # of each row written by what it took part in
         clock: Time

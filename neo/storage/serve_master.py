@@ -65,7 +65,7 @@ def request_term(node, peer, packet, request_id):
     engine = node.engine
     node.answer(peer, request_id, RequestTerm.Answer(
         granted, state.term, state.table, state.in_force, state.members, engine.last_tid(),
-        state.next_oid(), node.transactions.unfinished(),
+        max(state.next_oid(), node.transactions.next_oid()), node.transactions.unfinished(),
         [RowTid(*told) for told in engine.told()], float(node.now)))
 
 

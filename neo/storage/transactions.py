@@ -61,6 +61,10 @@ class Transactions:
         return sorted([Unfinished(*locked) for locked in self.engine.locked()]
                       + [Unfinished(ttid, None, None, ()) for ttid in self.kept])
 
+    def next_oid(self):
+        """No oid below this may be given again if what was voted is settled."""
+        return 1 + max([max(txn.writes) for txn in self.kept.values() if txn.writes], default=-1)
+
     def settle(self, keep):
         """Drop all of it but these `Unfinished`s.  Returns those that are only voted here: each of
         them is locked by `prepare` and `lock_kept`, and then `settled` ends it."""

@@ -91,6 +91,22 @@ def test_a_vote_is_not_on_the_disk():
     assert script.nothing_left()
 
 
+@pytest.mark.parametrize('fault', [lose_master, another_term])
+@pytest.mark.parametrize('size', [4, 2 << 20])
+def test_no_oid_of_a_vote_is_given_again(fault, size):
+    """It may be kept, since others have locked it; only the lost primary knew its oids."""
+    script = Script()
+    master = script.serve()
+    client = script.client()
+    for oid in 500, 7, 8:
+        client.store(TTID, record(oid, None, bytes(size), tid=100))
+    client.voted(TTID, oids=[500, 7, 8], transactions=[metadata(500, 7, 8, tid=100)])
+    state, master = stand(script, fault, master)
+    assert state.oid_mark == 501
+    script.recover(master, term=2)
+    assert stand(script, another_term, master, 3)[0].oid_mark == 0      # it was dropped
+
+
 def test_a_crash_between_the_lock_and_its_answer():
     """The lock was committed, and nobody has heard of it: the next primary does."""
     script = Script()
