@@ -54,7 +54,9 @@ def hearing(master, id):
     yield from members.admins.values()
     if master.phase in SERVING:
         if id[0] == LETTERS[NodeKind.CLIENT]:
-            yield from members.storages.values()
+            # Clients are announced in the order of their numbers: who has not been told of those
+            # that are there hears of none.
+            yield from [peer for peer in members.storages.values() if peer.data.settled]
         elif id[0] == LETTERS[NodeKind.STORAGE]:
             yield from members.clients.values()
 

@@ -1,7 +1,8 @@
 """What a running master does for its clients: ids, and the end of transactions."""
 from ..cluster.node import Refused, handles
 from ..protocol.limits import MAX_OIDS_AHEAD
-from ..protocol.packets import Finish, Invalidate, Lock, Sync, TakeOids, TakeTtids, Unlock
+from ..protocol.packets import (ClientIsSilent, Finish, Invalidate, Lock, Sync, TakeOids, TakeTtids,
+                                Unlock)
 from ..protocol.types import MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind
 
 CLIENT = NodeKind.CLIENT
@@ -159,3 +160,11 @@ def fail(master, transaction):
     if client.connection in master.peers:
         master.refuse(client, transaction.request_id, ErrorCode.RETRY, error.message)
     master.outcomes.known(master, transaction.ttid, None)
+
+
+# -- clients that keep others waiting -----------------------------------------------------------
+@handles(ClientIsSilent, sender=NodeKind.STORAGE)
+def client_is_silent(master, peer, packet, request_id):
+    client = master.members.clients.get(packet.client)
+    if client is not None:              # else it has gone meanwhile
+        master.drop(client, 'it blocks others, and says nothing')

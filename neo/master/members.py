@@ -103,7 +103,7 @@ class Members:
     def _next_id(self, kind):
         used = [self._numbers[kind]]
         if kind == STORAGE:
-            used += [number_of(id, kind) for id in (*self.known, *self.storages)]
+            used += [int(id[1:]) for id in (*self.known, *self.storages)]
         self._numbers[kind] = 1 + max(used)
         return node_id(kind, self._numbers[kind])
 

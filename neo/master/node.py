@@ -12,7 +12,7 @@ from ..cluster.ids import utc
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
-from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind
+from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_reason
 from . import announcements, commits, orders, outcomes, verification
 from .clock import Clock
 from .cluster import Cluster
@@ -256,6 +256,7 @@ class Master(Node):
     # -- what is said of it ---------------------------------------------------------------------
     def change_phase(self, phase, reason='', level=logging.INFO):
         """Admins are told at once, and clients that wait; storages by what it means for them."""
+        reason = as_reason(reason)
         if (phase, reason) != (self.phase, self.reason):
             if phase != self.phase:
                 self.since = self.now

@@ -19,14 +19,15 @@ class Oids:
     def needs(self, count):
         """The mark to make durable before `count` oids can be given, or None.  A new one is asked
         for when half of the last is used up, so that nobody waits for it."""
-        wanted = self.next + count + self._reserved // 2
+        wanted = min(MAX_OID, self.next + count + self._reserved // 2)
         if wanted <= max(self.mark, self.asked) or not self.are_left(count):
             return None
-        self.asked = self.next + count + self._reserved
+        self.asked = min(MAX_OID, self.next + count + self._reserved)
         return self.asked
 
     def are_left(self, count):
-        return self.next + count <= MAX_OID + 1
+        # The mark above them is an oid too.
+        return self.next + count <= MAX_OID
 
     def reserved(self, mark):
         self.mark = max(self.mark, mark)

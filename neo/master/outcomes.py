@@ -1,9 +1,9 @@
 """What became of a transaction: for clients who have lost the answer to *finish*."""
 from ..cluster.ids import term_of
 from ..cluster.node import Refused, handles
-from ..protocol.packets import WhatBecameOf
+from ..protocol.packets import Error, WhatBecameOf
 from ..protocol.types import ClusterState, ErrorCode, NodeKind
-from .round import Round
+from .round import Poll
 
 SERVING = ClusterState.RUNNING, ClusterState.STOPPING
 
@@ -30,14 +30,18 @@ class Outcomes:
 
         def done(node, answers):
             self.asked -= 1
-            tids = [answer.tid for answer in answers.values() if answer.tid is not None]
+            errors = [answer for answer in answers.values() if type(answer) is Error]
+            tids = [answer.tid for answer in answers.values()
+                    if type(answer) is not Error and answer.tid is not None]
             if tids:
                 # An import has several tids, and each storage knows those of its rows.
                 node.answer(peer, request_id, WhatBecameOf.Answer(ttid, max(tids)))
+            elif errors:
+                node.refuse(peer, request_id, errors[0].error, errors[0].message)
             elif len(answers) == len(storages):
                 node.answer(peer, request_id, WhatBecameOf.Answer(ttid, None))
             # Else nobody can tell: the connection to the client ends too.
-        Round(node, dict.fromkeys(storages, packet), done)
+        Poll(node, dict.fromkeys(storages, packet), done)
 
 
 @handles(WhatBecameOf, sender=NodeKind.CLIENT, phase=SERVING)

@@ -21,3 +21,13 @@ class Round(Gathering):
     def refused(self, node, peer, error):
         node.drop(peer, 'it failed: %s' % error.message)
         self.lost(node, peer)
+
+
+class Poll(Round):
+    """The same, of what a storage may be unable to tell, since that is broken in its database: an
+    Error is among the answers then."""
+
+    __slots__ = ()
+
+    def refused(self, node, peer, error):
+        self.answered(node, peer, error)

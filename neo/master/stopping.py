@@ -10,7 +10,7 @@ from enum import IntEnum
 from ..cluster.node import Refused
 from ..protocol.limits import SHUTDOWN_GRACE, STOP_GRACE
 from ..protocol.packets import ClusterStateChanged, Drain, SetClusterState
-from ..protocol.types import ClusterState, ErrorCode
+from ..protocol.types import ClusterState, ErrorCode, as_reason
 from .round import Round
 
 STOPPING = ClusterState.STOPPING
@@ -75,9 +75,9 @@ class Stopping:
     def _storages_gone(self, node):
         self.stage = Stage.GONE
         left = ', '.join(map(node.members.describe, node.members.storages))
+        message = as_reason('the cluster has stopped' + (', but for %s' % left if left else ''))
         for peer, request_id in self.requests:
-            node.answer(peer, request_id, SetClusterState.Answer(
-                'the cluster has stopped' + (', but for %s' % left if left else '')))
+            node.answer(peer, request_id, SetClusterState.Answer(message))
         for peer in node.members.admins.values():
             node.send(peer, ClusterStateChanged(STOPPING, ''))
         node.exit(0, 'the cluster has stopped')

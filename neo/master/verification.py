@@ -85,7 +85,7 @@ def found(node, answers):
             keep.append(locked.it)
             lacking.update(locked.lacking(there, table))
     if lacking and not table.outdated(lacking).operational(verification.states):
-        node.wait_for('waiting for a copy that has what is in none: %s' % ', '.join(
+        node.recovery.wait_for(node, 'waiting for a copy that has what is in none: %s' % ', '.join(
             'row %d' % row for row in sorted({row for row, _ in lacking})))
         return
     verification.keep = tuple(keep)

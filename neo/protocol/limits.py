@@ -21,6 +21,9 @@ UNPACK_SPARE = 16 * MiB
 MAX_OBJECT = MAX_FRAME - MiB
 # Texts that people write: cluster and node names, addresses, messages of errors.
 MAX_TEXT = 4 * KiB
+# Bytes of a reason that is told to everybody, those among them who take frames of
+# MAX_FRAME_UNIDENTIFIED: it may name each node of a large cluster.
+MAX_REASON = 3 * KiB
 # Names of clusters, nodes and hosts.
 MAX_NAME = 255
 # User, description and extension of one transaction.

@@ -95,6 +95,15 @@ Data = _sized('Data', 'bytes', limits.MAX_OBJECT)
 Bytes = _sized('Bytes', 'bytes', limits.MAX_METADATA)
 
 
+
+def as_reason(text):
+    """As much of it as may be told to everybody."""
+    packed = text.encode(errors='replace')
+    if len(packed) <= limits.MAX_REASON:
+        return text
+    return packed[:limits.MAX_REASON - 3].decode(errors='ignore') + '…'
+
+
 def Optional(inner):
     inner = type_of(inner)
     return Type('Optional(%s)' % inner, '({0} is None or %s)' % inner.expression,

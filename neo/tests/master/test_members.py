@@ -1,6 +1,7 @@
 """Who is who: ids, claims, and what stays known of those who are away."""
 import pytest
 
+from neo.cluster.ids import MAX_NUMBER
 from neo.protocol.packets import (ConditionChanged, Error, Identify, NodesChanged, Settle,
                                   TableChanged, WriteTable)
 from neo.protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeState
@@ -25,6 +26,27 @@ def test_a_newcomer_does_not_wait_for_who_is_lost_meanwhile():
     write(first)
     second.leave()
     assert talk.node.phase == ClusterState.RECOVERING and not newcomer.hears(WriteTable)
+
+
+def test_a_newcomer_hears_first_of_all_clients():
+    """It takes who is not announced in order for one that has gone."""
+    talk, (storage,) = running()
+    client, other = talk.client(), talk.client()
+    newcomer = talk.storage()
+    grant(newcomer)
+    other.leave()
+    write(storage), write(newcomer)
+    newcomer.reply(Settle, 0)
+    first = newcomer.take(NodesChanged)[0]
+    assert [node.id for node in first.nodes] == [client.id] and not first.removed
+    assert talk.client().id == newcomer.take(NodesChanged)[0].nodes[0].id
+
+
+def test_ids_go_on_after_the_highest_that_may_be_claimed():
+    talk = Conversation()
+    highest = 'S%d' % MAX_NUMBER
+    talk.storage(id=highest, cluster_id=b'c' * 16, history=b'h' * 16)
+    assert [int(talk.storage().id[1:]) - MAX_NUMBER for _ in range(2)] == [1, 2]
 
 
 def test_no_id_is_given_twice_across_restarts():

@@ -1,6 +1,8 @@
 """From nothing to a running cluster and back, step by step."""
 import pytest
 
+from neo.protocol.codec import encode
+from neo.protocol.limits import MAX_FRAME_UNIDENTIFIED
 from neo.protocol.packets import (ClusterStateChanged, Error, Identify, NodesChanged,
                                   RequestTerm, SetClusterState, Settle, TableChanged,
                                   TableInForce, Unlock, WriteTable)
@@ -71,6 +73,16 @@ def test_a_known_cluster_waits_for_all_its_storages():
     for storage in first, second:
         assert write(storage).table[:2] == (4, 6)       # above all promised before
     assert first.hears(Settle) and second.hears(Settle)
+
+
+def test_a_reason_that_names_many_fits_in_what_anybody_takes():
+    talk = Conversation()
+    admin, client = talk.admin(), talk.client()
+    talk.known(1, ['S%d' % number for number in range(1, 201)])
+    for party in admin, client:
+        reason = party.last(ClusterStateChanged)[0].reason
+        assert reason.startswith('waiting for S2 (storage_02') and reason.endswith('…')
+        assert len(encode(ClusterStateChanged(0, reason))) < MAX_FRAME_UNIDENTIFIED
 
 
 def test_what_is_locked_anywhere_is_locked_everywhere_and_unlocked_after():

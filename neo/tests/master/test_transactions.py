@@ -1,9 +1,9 @@
 """What a running master does with transactions, step by step."""
 from neo.cluster.ids import first_ttid, tid_at, time_of
 from neo.protocol.limits import CLOCK_TOLERANCE, MAX_OIDS_AHEAD, OIDS_RESERVED
-from neo.protocol.packets import (Error, Finish, Invalidate, Lock, NodesChanged, RequestTerm,
-                                  ReserveOids, Settle, Sync, TakeOids, TakeTtids, Unlock,
-                                  WhatBecameOf)
+from neo.protocol.packets import (ClientIsSilent, Error, Finish, Invalidate, Lock, NodesChanged,
+                                  RequestTerm, ReserveOids, Settle, Sync, TakeOids, TakeTtids,
+                                  Unlock, WhatBecameOf)
 from neo.protocol.types import MAX_OID, MAX_TID, ClusterState, ErrorCode
 
 from .conversation import Conversation, grant, running, write
@@ -278,6 +278,23 @@ def test_a_mark_that_is_above_all_oids_stops_nothing_but_oids():
     assert client.open and storage.open and not storage.hears(Lock)
 
 
+def test_the_last_oids_are_given():
+    talk = Conversation()
+    storage = talk.known(1, ['S1'], mark=MAX_OID - 5)
+    write(storage)
+    storage.reply(Settle, 0)
+    client = talk.client()
+    client.say(TakeOids(3))
+    # A storage takes no higher one.
+    assert storage.reply(ReserveOids, MAX_OID).mark == MAX_OID
+    assert client.take(TakeOids.Answer)[0].first == MAX_OID - 5
+    client.say(TakeOids(3))
+    assert refusal(client) == ErrorCode.REFUSED
+    client.say(TakeOids(2))
+    assert client.take(TakeOids.Answer)[0].first == MAX_OID - 2
+    assert storage.open and not storage.hears(ReserveOids)
+
+
 def test_finishing_twice():
     talk, (storage,) = running()
     client = talk.client()
@@ -305,6 +322,26 @@ def test_a_vote_that_was_not_is_undone_by_recovery_where_others_have_locked():
     assert first.open and second.open and not client.hears(Finish.Answer)
     assert talk.node.phase == ClusterState.RECOVERING
     assert first.hears(RequestTerm) and second.hears(RequestTerm)
+
+
+def test_a_client_that_is_silent_is_dropped():
+    talk, (storage,) = running()
+    silent, other = talk.client(), talk.client()
+    storage.say(ClientIsSilent(silent.id))
+    assert not silent.open and other.open
+    assert storage.last(NodesChanged)[0].removed == (silent.id,)
+    for id in silent.id, 'C99', storage.id:     # it has gone meanwhile, or is no client
+        storage.say(ClientIsSilent(id))
+    still_works(talk, [storage])
+
+
+def test_what_is_said_of_a_silent_client_may_come_late():
+    talk, (storage, other) = running(2, replicas=1)
+    client = talk.client()
+    other.leave()
+    assert talk.node.phase == ClusterState.RECOVERING
+    storage.say(ClientIsSilent(client.id))
+    assert storage.open
 
 
 # -- losses ---------------------------------------------------------------------------------------
@@ -339,6 +376,21 @@ def test_the_highest_tid_of_an_import_is_told_whoever_answers_last():
         for i in order:
             storages[i].reply(WhatBecameOf, 77, (1000, 1001)[i])
         assert again.take(WhatBecameOf.Answer)[0].tid == 1001
+
+
+@pytest.mark.parametrize('known, told', [(1000, True), (None, False)])
+def test_what_is_broken_in_one_storage_is_asked_of_the_others(known, told):
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    client.say(WhatBecameOf(77))
+    _, request_id = first.take(WhatBecameOf)
+    first.say(Error(ErrorCode.BROKEN_DATA, 'a page is broken'), request_id)
+    second.reply(WhatBecameOf, 77, known)
+    if told:
+        assert client.take(WhatBecameOf.Answer)[0].tid == known
+    else:
+        assert refusal(client) == ErrorCode.BROKEN_DATA
+    assert first.open and client.open and talk.node.phase == ClusterState.RUNNING
 
 
 def test_a_question_about_a_term_to_come_is_refused():

@@ -2,7 +2,7 @@
 import pytest
 
 from neo.protocol.packets import (ClusterStateChanged, Error, FindTransactions, RequestTerm,
-                                  Settle, TableInForce, Unlock, WriteTable)
+                                  SetClusterState, Settle, TableInForce, Unlock, WriteTable)
 from neo.protocol.types import MAX_TERM, CellState, ClusterState, Unfinished
 
 from .conversation import Conversation, grant, running, table, write
@@ -79,6 +79,22 @@ def test_what_is_in_no_copy_is_waited_for():
     old.leave()
     good = talk.known(1, table=(3, 5, 0, only), told=[(0, 1000), (1, 700)])
     assert write(good).table.rows == only       # row 1 is not its own
+
+
+def test_who_has_ordered_a_start_hears_what_is_in_no_copy():
+    each = tuple((('S%d' % number, UP),) for number in (1, 2, 3))
+    talk = Conversation(partitions=3)
+    admin = talk.admin()
+    lacking, unlocked, holding = [
+        talk.known(number, ['S1', 'S2', 'S3'], table=(3, 5, 0, each), unfinished=unfinished)
+        for number, unfinished in ((1, []), (2, []), (3, [locked(50, 1000, 0, 1)]))]
+    for storage in lacking, unlocked, holding:
+        write(storage)
+    admin.say(SetClusterState(RUNNING))
+    lacking.reply(FindTransactions, ())
+    unlocked.reply(FindTransactions, (50,))
+    assert talk.node.phase == RECOVERING
+    assert 'a copy that has what is in none: row 0' in admin.take(Error)[0].message
 
 
 def test_many_missing_rows_are_named_in_a_line():
