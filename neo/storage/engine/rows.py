@@ -14,14 +14,6 @@ def unpack_oids(packed):
     return unpack('>%dQ' % (len(packed) // 8), packed)
 
 
-def pack_rows(rows):
-    return pack('>%dH' % len(rows), *rows)
-
-
-def unpack_rows(packed):
-    return unpack('>%dH' % (len(packed) // 2), packed)
-
-
 def metadata_row(tid, ttid, metadata):
     """The row of a `Metadata`."""
     row = (tid, ttid, metadata.status, metadata.user, metadata.description, metadata.extension,
@@ -38,9 +30,8 @@ def value_sum(name, value):
     return checksum(name + value)
 
 
-def locked_sum(told, ttid, first, tid, packed):
-    # Without `told`: it changes alone.
-    return checksum(pack('>QQQ', ttid, first, tid) + packed)
+def journal_sum(number, changes):
+    return checksum(pack('>Q', number) + changes)
 
 
 def range_sum(first, last):

@@ -8,7 +8,7 @@ Some tables wait for what uses them: chunks of blobs, orders to pack, cursors of
 from collections import namedtuple
 from types import SimpleNamespace
 
-VERSION = 2     # of the schema; kept in the database
+VERSION = 3     # of the schema; kept in the database
 
 # Data above this many bytes stand in a table of their own: they are written once, not moved when a
 # transaction is locked, and not read when rows are looked through.
@@ -40,8 +40,8 @@ TABLES = dict(
     obj=Table(dict(oid=ID, tid=ID, **_REVISION), ['oid', 'tid'], [['tid', 'oid']]),
     large=Table(dict(id=ID, data=DATA), ['id']),
     pending_obj=Table(dict(number=ID, oid=ID, tid=ID, **_REVISION), ['number', 'oid', 'tid']),
-    # What is locked, and what was told until others have been in all of its rows.
-    locked=Table(dict(ttid=ID, first=ID, tid=ID, rows=BYTES, checksum=BYTES, told=SMALL), ['ttid']),
+    # What has become locked, told and dropped, in one row for each commit: see locked.py.
+    lock_journal=Table(dict(number=ID, changes=DATA, checksum=BYTES), ['number']),
     # Ranges of tids that are not in the history, whatever the tables have of them.
     hidden=Table(dict(first=ID, last=ID, checksum=BYTES), ['first']),
     blob_chunk=Table(dict(oid=ID, tid=ID, number=ID, checksum=BYTES, data=DATA),
@@ -82,11 +82,9 @@ STATEMENTS = dict(
          f' CASE WHEN tid < 0 THEN ? ELSE tid END, {_revision} {_moved} ORDER BY number, oid, tid',
     moved=f'DELETE {_moved}',
 
-    locked='SELECT told, ttid, first, tid, rows, checksum FROM locked',
-    set_locked='INSERT INTO locked (ttid, first, tid, rows, checksum, told)'
-               ' VALUES (?, ?, ?, ?, ?, 0)',
-    set_told='UPDATE locked SET told = 1 WHERE ttid = ?',
-    drop_locked='DELETE FROM locked WHERE ttid = ?',
+    lock_journal='SELECT number, changes, checksum FROM lock_journal ORDER BY number',
+    add_to_journal='INSERT INTO lock_journal (number, changes, checksum) VALUES (?, ?, ?)',
+    shorten_journal='DELETE FROM lock_journal WHERE number < ?',
     hidden='SELECT first, last, checksum FROM hidden',
     hide='INSERT INTO hidden (first, last, checksum) VALUES (?, ?, ?)',
     show='DELETE FROM hidden WHERE first = ?',

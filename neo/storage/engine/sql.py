@@ -1,7 +1,6 @@
 """What engines on SQL databases share; see schema.py for the tables."""
 import msgpack
 
-from ...protocol.types import Unfinished
 from . import rows
 from .hidden import Hidden
 from .interface import COMMIT_ABOVE, BrokenData, EngineError
@@ -40,7 +39,10 @@ class SqlEngine(SqlReads, SqlWrites):
                 self._values[name.decode()] = msgpack.unpackb(value, use_list=False)
             else:
                 self._broken_values.add(name)
-        self._locks = Locks(self._read_locked())
+        try:
+            self._locks = Locks(self._read_journal())
+        except (LookupError, ValueError):
+            raise self._lost()
         self._hidden = Hidden(self._needed(rows.range_sum, self._execute(sql.hidden)))
         self._pending = {}          # ttid -> Pending
         self._preparing = set()     # the firsts of hidden ranges that are going to be locked
@@ -55,17 +57,21 @@ class SqlEngine(SqlReads, SqlWrites):
         if self._broken_values:
             self._objects, = self._execute(sql.count_objects).fetchone()
 
-    def _read_locked(self):
-        for told, ttid, first, tid, packed in self._needed(
-                rows.locked_sum, self._execute(self._sql.locked)):
-            yield Unfinished(ttid, first, tid, rows.unpack_rows(packed)), told
+    def _read_journal(self):
+        """`(number, changes)`s, as they were written."""
+        for number, packed in self._needed(
+                rows.journal_sum, self._execute(self._sql.lock_journal)):
+            yield number, msgpack.unpackb(packed, use_list=False)
 
     def _needed(self, sum_of, found):
         """These rows without their checksums, if all are whole."""
         for *fields, sum in found:
             if not rows.is_whole(sum_of, fields, sum):
-                raise EngineError('%s: what is known of locked transactions is broken' % self.path)
+                raise self._lost()
             yield fields
+
+    def _lost(self):
+        return EngineError('%s: what is known of locked transactions is broken' % self.path)
 
     def _change(self):
         """To be called before anything is changed."""
@@ -100,6 +106,8 @@ class SqlEngine(SqlReads, SqlWrites):
         if self._changed:
             if self._objects != self._values.get(OBJECTS, 0):
                 self.put(OBJECTS, self._objects)
+            if self._locks.changes:
+                self._write_journal()
             self._space.make_room()
             self._end()
             self._space.committed()

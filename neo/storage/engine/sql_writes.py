@@ -1,4 +1,6 @@
 """How an engine on an SQL database keeps transactions on their way, and cleans up after them."""
+import msgpack
+
 from ...protocol.limits import KiB
 from ...protocol.types import MAX_ID, Unfinished
 from . import rows as packing
@@ -117,10 +119,7 @@ class SqlWrites(Engine):
                 self._make_room(first, tid)
             self._add_records(tid, records)
         self._add_metadata(ttid, tid, metadata)
-        self._locks.locked[ttid] = Unfinished(ttid, first, tid, tuple(rows))
-        packed = packing.pack_rows(rows)
-        self._write(self._sql.set_locked, (
-            ttid, first, tid, packed, packing.locked_sum(0, ttid, first, tid, packed)))
+        self._locks.lock(Unfinished(ttid, first, tid, tuple(rows)))
 
     def _lock_pended(self, pending, first, tid, records):
         if pending.first is None:
@@ -165,17 +164,12 @@ class SqlWrites(Engine):
     def unlock(self, ttid):
         if ttid in self._locks.locked:
             self._change()
-            gone = self._locks.unlock(ttid)
-            if ttid not in gone:
-                self._write(self._sql.set_told, (ttid,))
-            for other in gone:
-                self._write(self._sql.drop_locked, (other,))
+            self._locks.unlock(ttid)
 
     def drop(self, ttid):
-        locked = self._locks.locked.pop(ttid, None)
-        if locked is not None:
+        if ttid in self._locks.locked:
             self._change()
-            self._write(self._sql.drop_locked, (ttid,))
+            locked = self._locks.drop(ttid)
             self._hide(locked.first, locked.tid)
 
     def locked(self):
@@ -183,6 +177,14 @@ class SqlWrites(Engine):
 
     def told(self):
         return self._locks.told()
+
+    def _write_journal(self):
+        number, changes, is_whole = self._locks.entry()
+        packed = msgpack.packb(changes)
+        self._write(self._sql.add_to_journal, (
+            number, packed, packing.journal_sum(number, packed)))
+        if is_whole:
+            self._write(self._sql.shorten_journal, (number,))
 
     # -- hidden ranges --------------------------------------------------------------------
     def _hide(self, first, last):

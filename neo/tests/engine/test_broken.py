@@ -32,6 +32,8 @@ def path(tmp_path):
         oids = range(tid, tid + 3)
         lock(engine, tid, tid, [metadata(*oids, description=b'%d' % tid * 50)],
              [record(oid, data_of(oid, tid)) for oid in oids], (tid % 4,))
+        if tid % 30 == 1:
+            engine.commit()
     engine.put('cluster', 'test')
     engine.put('table', (1, 2, b'x' * 100))
     engine.commit()
@@ -122,10 +124,11 @@ def test_a_broken_named_value(path, column, value):
 
 
 @pytest.mark.parametrize('statement', [
-    'UPDATE locked SET tid = 59 WHERE ttid = 60', 'UPDATE locked SET first = 1 WHERE ttid = 60',
-    "UPDATE locked SET rows = x'0001' WHERE ttid = 60",
-    'UPDATE locked SET rows = 5 WHERE ttid = 60',
-    "UPDATE locked SET checksum = 'x' WHERE ttid = 60",
+    'UPDATE lock_journal SET number = 7 WHERE number = 2',
+    'DELETE FROM lock_journal WHERE number = 1', 'DELETE FROM lock_journal WHERE number = 0',
+    "UPDATE lock_journal SET changes = x'90' WHERE number = 2",
+    'UPDATE lock_journal SET changes = 5 WHERE number = 1',
+    "UPDATE lock_journal SET checksum = 'x' WHERE number = 0",
     "INSERT INTO hidden (first, last, checksum) VALUES (1, 60, x'00')"])
 def test_what_is_needed_at_a_start_is_one_line(path, statement):
     change(path, statement)

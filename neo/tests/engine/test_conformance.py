@@ -256,6 +256,41 @@ def test_what_was_told_stays_told(database):
             assert engine.told() == sorted(told.items())
 
 
+def test_an_unlock_is_durable_with_the_next_commit(database):
+    """Whatever that one is for, and not before."""
+    engine = database.engine
+    lock(engine, 1, 10, [], [record(5)], (0,))
+    lock(engine, 2, 20, [], [record(6)], (1,))
+    engine.commit()
+    engine.unlock(1)
+    engine.put('name', 1)
+    engine.commit()
+    engine.unlock(2)
+    engine = database.reopen()
+    assert engine.locked() == [(2, 20, 20, (1,))] and engine.told() == [(0, 10)]
+    engine.unlock(2)
+    engine.commit()
+    engine = database.reopen()
+    assert engine.locked() == [] and engine.told() == [(0, 10), (1, 20)]
+
+
+def test_what_is_locked_for_long_stays_locked(database):
+    """While many others are locked and told, one commit after the other."""
+    engine = database.engine
+    lock(engine, 1, 1, [], [record(1)], (0, 3))
+    lock(engine, 2, 2, [], [record(2)], (1,))
+    engine.unlock(2)
+    for tid in range(3, 300):
+        lock(engine, tid, tid, [], [record(3)], (3,))
+        engine.commit()
+        engine.unlock(tid)
+        if tid % 50 == 0:
+            engine = database.reopen()
+            assert engine.locked() == [(1, 1, 1, (0, 3)), (tid, tid, tid, (3,))]
+            assert engine.told() == [(1, 2)] + [(3, tid - 1)] * (tid > 3)
+            engine.unlock(tid)
+
+
 # -- forget, drop, clean --------------------------------------------------------------------
 def test_forget(database):
     engine = database.engine

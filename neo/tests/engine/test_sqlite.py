@@ -467,8 +467,19 @@ def test_a_commit_of_one_object_writes_few_pages(path):
     add(engine, 1, 1, [], [record(oid) for oid in range(3000)])
     engine.commit()
     written = [pages_written(engine, partial(one_commit, engine, tid)) for tid in range(100, 250)]
-    # obj and its two indexes, trans and its one, locked; now and then a page is split.
+    # obj and its two indexes, trans and its one, lock_journal; now and then a page is split.
     assert min(written) == 6 and max(written) < 12 and sum(written) < 7 * len(written)
+    engine.close()
+
+
+def test_the_journal_of_locks_stays_short(path):
+    engine = SqliteEngine(path)
+    lengths = []
+    for tid in range(1, 400):
+        one_commit(engine, tid)
+        engine.commit()
+        lengths.append(engine._execute('SELECT COUNT(*) FROM lock_journal').fetchone()[0])
+    assert 50 < max(lengths) < 80 and lengths.count(1) > 4
     engine.close()
 
 
