@@ -82,7 +82,9 @@ MAX_TERM = (1 << 20) - 1        # the upper bits of a ttid
 Term = _integer('Term', MAX_TERM)
 Session = _integer('Session', MAX_ID)
 Bool = Type('Bool', '(type({0}) is bool)')
-Time = Type('Time', '(type({0}) is float)')
+# A moment that tids can be made of, and that can be written as a date: until the year 4147.
+MAX_TIME = 1 << 36
+Time = Type('Time', '(type({0}) is float and 0 <= {0} <= %d)' % MAX_TIME)
 Text = _sized('Text', 'str', limits.MAX_TEXT)
 Label = _sized('Label', 'str', limits.MAX_NAME)
 Name = Type('Name', '(type({0}) is str and 0 < len({0}) <= %d)' % limits.MAX_NAME,

@@ -1,7 +1,11 @@
 """The table of packets itself."""
+from math import inf, nan
+
 import pytest
 
 from neo.protocol import declare, packets
+from neo.protocol.codec import HEADER_SIZE, ProtocolError, decode, encode
+from neo.protocol.packets import RequestTerm
 from neo.protocol.types import ErrorCode, NodeKind, Oid
 
 from .values import PACKETS
@@ -55,3 +59,11 @@ def test_a_packet_is_small_and_readable():
     assert ping == packets.TakeTtids(5) != packets.TakeTtids(6)
     long = packets.Error(ErrorCode.REFUSED, 'x' * 1000)
     assert len(repr(long)) < 200
+
+
+@pytest.mark.parametrize('clock', [-1e18, -1.0, 1e11, inf, -inf, nan])
+def test_a_moment_is_one_that_can_be(clock):
+    """A master whose clock is ahead of all storages takes the time from them."""
+    body = encode(RequestTerm.Answer(True, 1, None, None, (), 0, 0, (), (), clock))[HEADER_SIZE:]
+    with pytest.raises(ProtocolError):
+        decode(body)

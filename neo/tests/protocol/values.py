@@ -3,11 +3,12 @@ from hypothesis import strategies as st
 
 from neo.protocol import packets                # noqa: F401 (declares them)
 from neo.protocol.declare import BY_CODE
+from neo.protocol.types import MAX_TIME
 
 PACKETS = [BY_CODE[code] for code in sorted(BY_CODE)]
 SPECIAL = {
     'Bool': st.booleans(),
-    'Time': st.floats(allow_nan=False),
+    'Time': st.floats(0, MAX_TIME),
     'Name': st.text(min_size=1, max_size=50),
     'NodeId': st.builds('{}{}'.format, st.sampled_from('MSAC'), st.integers(0, 10 ** 10)),
     'Uuid': st.binary(min_size=16, max_size=16),
