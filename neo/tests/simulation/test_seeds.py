@@ -29,6 +29,14 @@ def test_the_command_counts_what_it_has_done():
     assert '0 of 4 seeds failed' in run.stdout and 'commits' in run.stdout
 
 
+def test_a_long_run_goes_on_where_it_was(tmp_path):
+    kept = tmp_path / 'progress'
+    simulate('--seeds', 2, '--resume', kept)
+    run = simulate('--seeds', 3, '--resume', kept)
+    assert run.returncode == 0 and '0 of 3 seeds failed' in run.stdout
+    assert run.stdout.splitlines()[:-1] == simulate('--seeds', 3).stdout.splitlines()[:-1]
+
+
 def test_a_seed_replays_exactly():
     for seed in (8, 28, 61):
         outputs = {simulate('--seed', seed, hash_seed=hash_seed).stdout
