@@ -9,6 +9,7 @@ from random import Random
 from msgpack import packb, unpackb
 
 from ..client.core.operation import failed
+from ..client.core.loads import Regroup
 from ..client.exception import NoObject, NoRevision, OutcomeUnknown, TransactionFailed
 from ..cluster.ids import tid_at
 from ..protocol.checksum import checksum
@@ -352,8 +353,8 @@ def iterate(application, start, stop):
             rows, at = waiting.pop(), place
             while at is not None:
                 found = yield call(rows, *at, stop)
-                if found is None:               # these rows are not on one storage any more
-                    waiting += client.groups(rows)
+                if isinstance(found, Regroup):      # these rows can't be read together any more
+                    waiting += found.groups
                     break
                 found, at = found
                 if call == client.list_transactions:

@@ -13,6 +13,7 @@
 """
 from collections import Counter
 from random import Random
+from tempfile import TemporaryDirectory
 
 from ..client.exception import NoObject
 from ..protocol.limits import (CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_DELAY_MAX, SHUTDOWN_GRACE,
@@ -69,9 +70,13 @@ class Run:
         self.seed = seed
         rnd = self.rnd = Random('run %s' % seed)
         options = choose_cluster(rnd) | overrides
+        # Most of the time is that of the database, where it is a real one.
+        self._folder = TemporaryDirectory(prefix='neo-simulation-') if (
+            rnd.random() < .12) else None
         self.seconds = seconds or rnd.choice([5, 10, 20])
         self.early = rnd.random() < .2          # faults from the beginning
-        self.sim = sim = Simulation(seed, show=show, **options)
+        self.sim = sim = Simulation(
+            seed, show=show, folder=self._folder and self._folder.name, **options)
         sim.world.trace.note('%s %s' % (options, self.seconds))
         sim.world.restart_after_exit = 1.0
         sim.world.network.mean_delay = rnd.choice([.0002, .001, .005])
@@ -106,6 +111,10 @@ class Run:
             self._restart()
         except Failed:
             pass
+        finally:
+            self.sim.close()
+            if self._folder is not None:
+                self._folder.cleanup()
         return Result(self)
 
     def _require(self, condition, seconds, what):

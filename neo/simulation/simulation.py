@@ -1,4 +1,5 @@
 """A cluster in a virtual world, for scenarios written by hand and for random runs."""
+import os
 from random import Random
 
 from ..admin.node import Admin
@@ -9,7 +10,7 @@ from ..protocol.types import ClusterState
 from ..storage.node import Storage
 from . import oracles
 from .application import Application, Work
-from .disk import Disk
+from .disk import Disk, SqliteDisk
 from .history import History
 from .past import read_past
 from .world import Machine, World
@@ -44,10 +45,11 @@ class Outcome:
 
 class Simulation:
     """One master M1, storages S1…, an admin A1, clients C1…; `nodes` may replace the classes of
-    nodes by kind: 'master', 'storage', 'admin' and 'client'."""
+    nodes by kind: 'master', 'storage', 'admin' and 'client'.  The databases of the storages are in
+    memory or, if there is a `folder` for them, in files."""
 
     def __init__(self, seed=0, storages=1, replicas=0, partitions=1, clients=1, show=None,
-                 nodes=(), amounts=AMOUNTS, autostart=None, stray=False):
+                 nodes=(), amounts=AMOUNTS, autostart=None, stray=False, folder=None):
         self.seed = seed
         self.nodes = {'master': Master, 'storage': Storage, 'admin': Admin,
                       'client': Client} | dict(nodes)
@@ -66,7 +68,9 @@ class Simulation:
         self._operators = {}            # machine name -> function(process): it has ended
         self._add('M1', self._master)
         for name in self.storage_names:
-            self._add(name, self._storage, Disk(Random('%s %s' % (seed, name))))
+            rnd = Random('%s %s' % (seed, name))
+            self._add(name, self._storage, Disk(rnd) if folder is None else SqliteDisk(
+                rnd, os.path.join(folder, name)))
         self._add('A1', self._admin)
         for i in range(clients):
             self.world.add(Machine('C%d' % (i + 1), None, self._client))
@@ -189,6 +193,10 @@ class Simulation:
         """Tids that ZODB was told of by the present process of a client."""
         label = self.applications[client].label
         return [tid for tid, _ in self.history.heard.get(label, ())]
+
+    def close(self):
+        for name in self.storage_names:
+            self.world.machines[name].disk.close()
 
     def past(self):
         """All that is committed, when nothing goes on."""
