@@ -5,7 +5,7 @@ Below the ZODB face, oids and tids are integers below 2^63; `p64` and `u64` of Z
 from datetime import datetime, timezone
 
 from ..protocol.limits import TTID_BITS
-from ..protocol.types import MAX_ID, NodeKind
+from ..protocol.types import MAX_TID, NodeKind
 
 LETTERS = {NodeKind.MASTER: 'M', NodeKind.STORAGE: 'S', NodeKind.ADMIN: 'A', NodeKind.CLIENT: 'C'}
 
@@ -72,7 +72,7 @@ def tid_after(last, seconds, like=0, modulo=1):
     """The first tid above `last` and not before `seconds`, congruent to `like` by `modulo`."""
     tid = max(last + 1, tid_at(seconds))
     tid += (like - tid) % modulo
-    if tid > MAX_ID:
+    if tid > MAX_TID:
         raise OverflowError('no tids are left after %#x' % last)
     return tid
 

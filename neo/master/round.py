@@ -1,5 +1,6 @@
 """One question to several storages, by which something of the present term goes on."""
 from ..cluster.context import Gathering
+from ..protocol.types import ErrorCode
 
 
 class Round(Gathering):
@@ -25,9 +26,13 @@ class Round(Gathering):
 
 class Poll(Round):
     """The same, of what a storage may be unable to tell, since that is broken in its database: an
-    Error is among the answers then."""
+    Error is among the answers then, and no storage is dropped that would be asked the same again
+    when it has come back."""
 
     __slots__ = ()
 
     def refused(self, node, peer, error):
-        self.answered(node, peer, error)
+        if error.error == ErrorCode.BROKEN_DATA:
+            self.answered(node, peer, error)
+        else:
+            super().refused(node, peer, error)

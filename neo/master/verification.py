@@ -11,10 +11,10 @@ import logging
 
 from ..cluster.context import Context
 from ..cluster.ids import node_order
-from ..protocol.packets import FindTransactions, Settle, Unlock
+from ..protocol.packets import Error, FindTransactions, Settle, Unlock
 from ..protocol.types import ClusterState, Span
 from . import comparison
-from .round import Round
+from .round import Poll, Round
 
 
 class Verification:
@@ -67,13 +67,18 @@ def find(node):
     for locked in node.verification.locked:
         for id in sorted(locked.uncertain, key=node_order):
             spans.setdefault(id, []).append(Span(*locked.it[:3]))
-    Round(node, {node.members.storages[id]: FindTransactions(tuple(asked))
-                 for id, asked in spans.items()}, found)
+    Poll(node, {node.members.storages[id]: FindTransactions(tuple(asked))
+                for id, asked in spans.items()}, found)
 
 
 def found(node, answers):
     """Decide what is kept."""
     verification, table = node.verification, node.tables.in_force
+    unable = ['%s (%s)' % (node.members.describe(peer.id), answer.message)
+              for peer, answer in answers.items() if type(answer) is Error]
+    if unable:
+        node.recovery.wait_for(node, 'waiting for a copy that is whole, of %s' % ', '.join(unable))
+        return
     having = {}
     for peer, answer in answers.items():
         for ttid in answer.found:

@@ -295,6 +295,16 @@ def test_the_last_oids_are_given():
     assert storage.open and not storage.hears(ReserveOids)
 
 
+def test_after_the_last_tid():
+    talk = Conversation()
+    storage = talk.known(1, ['S1'], last_tid=MAX_TID)
+    write(storage)
+    storage.reply(Settle, MAX_TID)
+    client = talk.client()
+    finish(client, begin(client), [storage], oids=(1,))
+    assert refusal(client) == ErrorCode.REFUSED and not storage.hears(Lock)
+
+
 def test_finishing_twice():
     talk, (storage,) = running()
     client = talk.client()

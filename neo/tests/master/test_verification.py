@@ -3,7 +3,7 @@ import pytest
 
 from neo.protocol.packets import (ClusterStateChanged, Error, FindTransactions, RequestTerm,
                                   SetClusterState, Settle, TableInForce, Unlock, WriteTable)
-from neo.protocol.types import MAX_TERM, CellState, ClusterState, Unfinished
+from neo.protocol.types import MAX_TERM, CellState, ClusterState, ErrorCode, Unfinished
 
 from .conversation import Conversation, grant, running, table, write
 
@@ -95,6 +95,21 @@ def test_who_has_ordered_a_start_hears_what_is_in_no_copy():
     unlocked.reply(FindTransactions, (50,))
     assert talk.node.phase == RECOVERING
     assert 'a copy that has what is in none: row 0' in admin.take(Error)[0].message
+
+
+def test_who_can_not_tell_what_it_has_is_waited_for():
+    """It is not dropped: it would come back, and be asked again in the next term."""
+    talk, (broken, other) = states({}, {'unfinished': [locked(50, 1000, 0)]})
+    write(broken), write(other)
+    _, request_id = broken.take(FindTransactions)
+    broken.say(Error(ErrorCode.BROKEN_DATA, 'a page is broken'), request_id)
+    assert broken.open and talk.node.phase == RECOVERING and not other.hears(Settle)
+    assert 'S1 (storage_01, 10.0.0.1:1234) (a page is broken)' in talk.node.reason
+    broken.leave()
+    mended = talk.known(1, told=[(0, 1000)])
+    write(mended), write(other)
+    mended.reply(FindTransactions, (50,))
+    assert other.take(Settle)[0].keep == (locked(50, 1000, 0),)
 
 
 def test_many_missing_rows_are_named_in_a_line():
