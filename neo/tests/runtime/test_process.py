@@ -147,6 +147,7 @@ def test_a_frozen_process_is_named_within_seconds_and_kept():
 def test_system_calls_that_are_interrupted():
     """Signals at any moment neither lose bytes nor end anything."""
     with process() as (child, address), Peer(address) as peer:
+        assert peer.ask(Ping()) == Ping.Answer()        # signals are handled from now on
         stop = threading.Event()
 
         def disturb():
