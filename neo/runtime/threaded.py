@@ -78,6 +78,7 @@ class ThreadedNode:
         self._owner = None              # ident of the thread that has the lock …
         self._keeper = None             # … or may have it; this is for the background thread
         self._busy = False              # a thread works on the core, or was cut off in it
+        self._calls = 0                 # how often the lock was taken for one
         self._end = None                # (kind of error, message), once it is closed or lost
         self._close_asked = False       # by a signal handler, in the middle of a call
         self._open = threading.Lock()   # held until all is closed
@@ -169,6 +170,7 @@ class ThreadedNode:
             self._owner = None
             self._check_end()
         self._busy = True
+        self._calls += 1
         result = function(*args)
         if not self._busy and not ended:
             self._check_end()           # the lock was taken away meanwhile
@@ -380,7 +382,7 @@ class ThreadedNode:
         """As `_do`.  Who keeps the lock for too long waits, in a finalizer or a signal handler,
         for somebody who waits for the lock: it is taken away, and with it the node."""
         self._keeper, lock = get_ident(), self._lock
-        if not lock.acquire(timeout=self._lock_timeout):
+        if not self._acquire(lock):
             self._lose('a thread was held up in a call for %.0f s' % self._lock_timeout)
             self._lock = threading.Lock()
             self._keeper = None
@@ -393,6 +395,17 @@ class ThreadedNode:
         finally:
             lock.release()
             self._keeper = None
+
+    def _acquire(self, lock):
+        """False: one and the same call has kept it for too long.  That others are faster to take it
+        is no such thing, nor is a process that stood still."""
+        slice, kept, calls = self._lock_timeout / 10, 0, self._calls
+        while not lock.acquire(timeout=slice):
+            kept = kept + 1 if calls == self._calls else 0
+            calls = self._calls
+            if kept == 10:
+                return False
+        return True
 
     def _tell_all(self):
         try:
