@@ -127,6 +127,8 @@ class Stage:
         if name in self.engines:
             self.engines[name] = self.engines[name].reopened()
         self._queue = deque(item for item in self._queue if item[0] is not actor)
+        for held in self._held.values():        # it is lost with the connection
+            held[:] = [item for item in held if item[0] is not actor and item[2][0] != name]
         for wire in actor.wires.values():
             self.close(wire)
         return actor
