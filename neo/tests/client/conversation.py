@@ -5,10 +5,11 @@ from ...client.core.client import Client
 from ...cluster import events
 from ...cluster.partition_table import new_table
 from ...protocol.checksum import checksum
-from ...protocol.codec import decode, encode
 from ...protocol.packets import (Error, Identify, Load, NodesChanged, TableChanged, TakeOids,
                                  TakeTtids, Vote)
 from ...protocol.types import ErrorCode, NodeKind, NodeState, Record
+
+from ..script import driven
 
 MASTER = '127.0.0.1', 10000
 CLUSTER_ID, HISTORY = b'c' * 16, b'h' * 16
@@ -19,17 +20,11 @@ def record(oid, base, data=b'data', tid=None):
     return Record(oid, base, tid, 0, checksum(data), data, None)
 
 
-class Peer:
+class Peer(driven.Party):
     """What the script says and hears on one connection."""
 
-    def __init__(self, conversation, connection):
-        self.conversation = conversation
-        self.connection = connection
-        self.heard = []                 # (packet, request id), not expected yet
-
     def says(self, packet, request_id=0):
-        decoded = decode(encode(packet, request_id)[4:])
-        self.conversation.step(events.Received(self.connection, *decoded))
+        self.say(packet, request_id)
 
     def hears(self, cls, **fields):
         """The next packet has to be this one; gives it and a function that answers it."""
@@ -54,78 +49,48 @@ class Peer:
 
     def breaks(self):
         self.heard.clear()
-        self.conversation.step(events.Closed(self.connection, 'reset'))
+        self.leave('reset')
 
 
-class Conversation:
+class Conversation(driven.Driven):
+
+    pace = 0
 
     def __init__(self, storages=1, partitions=2, replicas=0, masters=(MASTER,), former=None,
                  **options):
-        self.now = 1000.0
         self.client = Client(random.Random(1), 'test', masters, **options)
         if former is not None:
             self.client.succeed_to(former)
-        self.peers = {}                 # connection -> Peer
-        self.connecting = []            # addresses
+        super().__init__(self.client, 1000.0)
         self.closed = []                # connections
-        self.logged = []
-        self.timers = {}
         self.connections = 0
         self.ids = ['S%d' % (i + 1) for i in range(storages)]
         self.table = new_table(1, partitions, replicas, self.ids)
         self.next_ttid, self.next_oid = FIRST_TTID, 100
-        self.client.start(self.now)
-        self.perform()
+        self.start()
 
-    def step(self, event):
-        self.client.step(self.now, event)
-        self.perform()
+    def sends(self, effect):
+        if effect.connection in self.parties:
+            super().sends(effect)
 
-    def perform(self):
-        for effect in self.client.ready().effects:
-            kind = type(effect)
-            if kind is events.Send:
-                peer = self.peers.get(effect.connection)
-                if peer is not None:
-                    decoded = decode(encode(effect.packet, effect.request_id)[4:])
-                    peer.heard.append(decoded)
-            elif kind is events.Connect:
-                self.connecting.append(effect.address)
-            elif kind is events.Close:
-                self.closed.append(effect.connection)
-                del self.peers[effect.connection]
-            elif kind is events.Log:
-                self.logged.append(effect.message)
-            elif kind is events.SetTimer:
-                self.timers[effect.name] = effect.at
+    def closes(self, effect):
+        self.closed.append(effect.connection)
+        del self.parties[effect.connection]
 
     def do(self, method, *args):
         operation = getattr(self.client, method)(*args)
-        self.perform()
+        self.act()
         return operation
 
     def load(self, oid):
         """As ZODB does at the last snapshot."""
         return self.do('load_before', oid, self.client.last_tid + 1)
 
-    def wait(self, seconds):
-        """Let time pass, and timers fire."""
-        end = self.now + seconds
-        while True:
-            due = [(at, name) for name, at in self.timers.items() if at is not None and at <= end]
-            if not due:
-                break
-            at, name = min(due)
-            self.now = max(self.now, at)
-            del self.timers[name]
-            self.step(events.TimerFired(name))
-        self.now = end
-
     def accepts(self, address):
         """The connection that the client has asked for."""
         self.connecting.remove(address)
         self.connections += 1
-        peer = self.peers[self.connections] = Peer(self, self.connections)
+        peer = self.parties[self.connections] = Peer(self, self.connections)
         self.step(events.Connected(self.connections, address))
         return peer
 

@@ -113,7 +113,7 @@ def work(found):
     storage.votes()
     finish = c.client.finish(txn)
     found[-1] = c, finish
-    c.perform()
+    c.act()
     _, answer = c.master.hears(Finish)
     answer(Finish.Answer(txn.ttid, 12))
     found[-1] = c, None

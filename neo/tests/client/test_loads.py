@@ -164,7 +164,7 @@ def test_prefetched_objects_are_in_the_cache():
     c = Conversation()
     storage, = c.up(last_tid=10)
     c.client.prefetch([1, 2], 11)
-    c.perform()
+    c.act()
     storage.loads(5, oid=1)
     storage.loads(6, oid=2)
     assert c.load(1).done and c.load(2).done and not c.client.completed
@@ -174,7 +174,7 @@ def test_a_prefetch_that_fails_is_nobody_s_concern():
     c = Conversation()
     storage, = c.up(last_tid=10)
     c.client.prefetch([1, MAX_ID + 1], 11)
-    c.perform()
+    c.act()
     storage.refuses(Load, ErrorCode.NO_OBJECT)
     assert not c.client.completed and not c.client.operations.unfinished and not c.client.loading
     assert not c.load(1).done

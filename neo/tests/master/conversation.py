@@ -3,45 +3,25 @@ import random
 
 from neo.cluster import events
 from neo.master.node import Master
-from neo.protocol.codec import HEADER_SIZE, decode, encode
 from neo.protocol.packets import (Identify, RequestTerm, Settle, WriteTable)
 from neo.protocol.types import Cell, CellState, Member, NodeKind, Table
+
+from ..script import driven
 
 CLUSTER = 'test'
 
 
-class Party:
-    """The other end of a connection with the master; `heard` is what the master sent to it."""
+class Party(driven.Party):
+    """Whoever has a connection with the master."""
 
     def __init__(self, conversation, connection, kind, identity):
-        self.conversation, self.connection = conversation, connection
+        super().__init__(conversation, connection)
         self.kind, self.identity = kind, identity
         self.id = None
-        self.heard = []             # (packet, request id)
-        self.open = True
-        self._requests = 0
-
-    def say(self, packet, request_id=None):
-        """Send a packet; a request gets a new id, which is returned."""
-        if request_id is None:
-            request_id = 0
-            if hasattr(packet, 'Answer'):
-                self._requests += 1
-                request_id = self._requests
-        self.conversation.receive(self, packet, request_id)
-        return request_id
-
-    def leave(self):
-        self.open = False
-        self.conversation.step(events.Closed(self.connection, 'test'))
 
     def take(self, kind):
         """The first packet of this kind that was heard and not taken yet, with its request id."""
-        for i, (packet, request_id) in enumerate(self.heard):
-            if type(packet) is kind:
-                del self.heard[i]
-                return packet, request_id
-        raise AssertionError('no %s in %s' % (kind.__name__, self.heard))
+        return self.pop(kind)
 
     def last(self, kind):
         """The last one of this kind, with its request id; those before are of the past."""
@@ -50,9 +30,6 @@ class Party:
             found = self.take(kind)
         return found
 
-    def hears(self, kind):
-        return any(type(packet) is kind for packet, _ in self.heard)
-
     def reply(self, kind, *fields):
         """Answer the first request of this kind; the request is returned."""
         packet, request_id = self.take(kind)
@@ -60,42 +37,11 @@ class Party:
         return packet
 
 
-class Conversation:
+class Conversation(driven.Driven):
 
     def __init__(self, **options):
-        self.node = Master(random.Random(1), CLUSTER, ('127.0.0.1', 10000), **options)
-        self.now = 1e9
-        self.parties = {}
-        self.exit = None
-        self.logged = []
-        self.timers = {}            # name -> when it comes
-        self.node.start(self.now)
-        self._effects()
-
-    def step(self, event):
-        self.now += 0.001
-        self.node.step(self.now, event)
-        self._effects()
-
-    def receive(self, party, packet, request_id):
-        packet, request_id = decode(encode(packet, request_id)[HEADER_SIZE:])
-        self.step(events.Received(party.connection, packet, request_id))
-
-    def _effects(self):
-        for effect in self.node.ready().effects:
-            kind = type(effect)
-            if kind is events.Send:
-                party = self.parties[effect.connection]
-                party.heard.append(decode(encode(
-                    effect.packet, effect.request_id)[HEADER_SIZE:]))
-            elif kind is events.Close:
-                self.parties[effect.connection].open = False
-            elif kind is events.Exit:
-                self.exit = effect.status
-            elif kind is events.Log:
-                self.logged.append(effect.message)
-            elif kind is events.SetTimer:
-                self.timers[effect.name] = effect.at
+        super().__init__(Master(random.Random(1), CLUSTER, ('127.0.0.1', 10000), **options), 1e9)
+        self.start()
 
     def arrive(self, kind, identity=None, id=None, cluster=CLUSTER, cluster_id=None, history=None,
                term=0, address=None, clock=None, name=''):
@@ -110,15 +56,6 @@ class Conversation:
             party.welcome, _ = party.take(Identify.Answer)
             party.id = party.welcome.your_id
         return party
-
-    def wait(self, seconds):
-        """Let time pass; timers that come are told in order."""
-        until = self.now + seconds
-        while self.timers and min(self.timers.values()) <= until:
-            name = min(self.timers, key=self.timers.get)
-            self.now = max(self.now, self.timers.pop(name))
-            self.step(events.TimerFired(name))
-        self.now = until
 
     def storage(self, **claims):
         claims.setdefault('address', ('127.0.0.1', 20000))
@@ -158,7 +95,7 @@ def grant(storage, table=None, in_force=None, members=(), last_tid=0, mark=0, un
     packet, request_id = storage.last(RequestTerm)
     storage.say(RequestTerm.Answer(
         True, packet.term, table, in_force, members, last_tid, mark, unfinished, told,
-        storage.conversation.now + clock), request_id)
+        storage.driven.now + clock), request_id)
 
 
 def write(storage):

@@ -44,7 +44,7 @@ def test_voted_transactions_end():
     assert not admin.hears(SetClusterState.Answer)
     storage.leave()
     assert admin.take(SetClusterState.Answer)[0].message == 'the cluster has stopped'
-    assert is_to_leave(admin) and talk.exit == 0
+    assert is_to_leave(admin) and talk.exit[0] == 0
 
 
 def test_nothing_begins_any_more():
@@ -64,7 +64,7 @@ def test_patience_is_bounded():
     talk.wait(SHUTDOWN_GRACE + 1)
     assert admin.take(SetClusterState.Answer)[0].message == \
         'the cluster has stopped, but for S1 (127.0.0.1:20000)'
-    assert talk.exit == 0
+    assert talk.exit[0] == 0
 
 
 def test_nobody_is_waited_for_who_is_not_there():
@@ -100,7 +100,7 @@ def test_storages_leave_in_any_order_at_any_time(order, when):
     assert is_to_leave(second) and not client.open
     assert client.hears(Finish.Answer) == (when == 'leaving')
     second.leave()
-    assert admin.hears(SetClusterState.Answer) and talk.exit == 0
+    assert admin.hears(SetClusterState.Answer) and talk.exit[0] == 0
 
 
 def test_a_cluster_that_does_not_run_stops_at_once():

@@ -168,7 +168,7 @@ def claim(client, **fields):
     ttid = begin(client)
     storages = fields.pop('voted', None)
     right = dict(ttid=ttid, table=(1, 1), oids=(1,), checked=(), imposed=(), voted=tuple(
-        (storage.id, storage.welcome.session) for storage in client.conversation.parties.values()
+        (storage.id, storage.welcome.session) for storage in client.driven.parties.values()
         if storage.id and storage.id[0] == 'S') if storages is None else storages)
     right.update(fields)
     client.say(Finish(**right))

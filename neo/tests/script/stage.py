@@ -39,16 +39,18 @@ class Actor(Driven):
         self.now = self.stage.now
         super().start()
 
-    def step(self, *happened):
+    pace = 0                        # it is the stage that has a clock
+
+    def _turn(self, happened):
         self.now = self.stage.now
-        super().step(*happened)
+        super()._turn(happened)
         self.watch()
 
     def watch(self):
         self.watched = [function for function in self.watched if not function()]
 
-    def commit(self):
-        super().commit()
+    def make_durable(self):
+        super().make_durable()
         self.stage.note('%s commits' % self.name)
 
     def sends(self, effect):

@@ -4,7 +4,6 @@ import random
 from neo.cluster import events
 from neo.cluster.ids import first_ttid
 from neo.protocol.checksum import checksum
-from neo.protocol.codec import HEADER_SIZE, decode, encode
 from neo.protocol.packets import (Abort, ClusterStateChanged, Error, GaveWay, Identify, Load, Lock,
                                   NodesChanged, RequestTerm, Settle, Store, TableInForce, Unlock,
                                   Vote, WriteTable)
@@ -12,6 +11,8 @@ from neo.protocol.types import (Cell, CellState, ClusterState, Metadata, NodeKin
                                 Record, Table, Unfinished)
 from neo.storage.engine.memory import MemoryEngine
 from neo.storage.node import Storage
+
+from ..script import driven
 
 CLUSTER = 'test'
 CLUSTER_ID, HISTORY, CANDIDATE = b'c' * 16, b'h' * 16, b'm' * 16
@@ -33,37 +34,12 @@ def table(term=1, ptid=1, rows=PARTITIONS, owner='S1', state=CellState.UP_TO_DAT
     return Table(term, ptid, 0, tuple((Cell(owner, int(state)),) for _ in range(rows)))
 
 
-class Party:
-    """The other end of a connection; `heard` is what the storage has sent to it."""
-
-    def __init__(self, script, connection):
-        self.script, self.connection = script, connection
-        self.heard = []             # (packet, request id), of those not taken yet
-        self.open = True
-        self._requests = 0
-
-    def say(self, packet, request_id=None):
-        """Send a packet; a request gets a new id, which is returned."""
-        if request_id is None:
-            request_id = 0
-            if hasattr(packet, 'Answer'):
-                self._requests += 1
-                request_id = self._requests
-        packet, request_id = decode(encode(packet, request_id)[HEADER_SIZE:])
-        self.script.step(events.Received(self.connection, packet, request_id))
-        return request_id
-
-    def leave(self):
-        self.open = False
-        self.script.step(events.Closed(self.connection, 'test'))
+class Party(driven.Party):
+    """Whoever has a connection with the storage."""
 
     def take(self, kind):
         """The first packet of this kind not taken yet."""
-        for i, (packet, request_id) in enumerate(self.heard):
-            if type(packet) is kind:
-                del self.heard[i]
-                return packet
-        raise AssertionError('no %s in %s' % (kind.__name__, self.heard))
+        return self.pop(kind)[0]
 
     def ask(self, packet):
         """What is answered at once, an Error maybe; None: nothing yet."""
@@ -114,81 +90,38 @@ class Party:
         self.say(Unlock(ttid))
 
 
-class Script:
+class Script(driven.Driven):
     """Drives a storage; what needs a commit is sent after it, or never if that fails."""
 
     def __init__(self, engine=None, **options):
         self.engine = engine or MemoryEngine()
         self.options = options
-        self.now = 1e9
-        self.commits = 0
         self._connections = 0
-        self.begin()
+        super().__init__(self._node(), 1e9)
+        self.start()
 
-    def begin(self):
-        self.parties, self.timers, self.logged = {}, {}, []
-        self.exit = None
-        self.connects = 0
-        self.node = Storage(random.Random(1), self.engine, CLUSTER, [MASTER_ADDRESS],
-                            ('127.0.0.1', 20000), **self.options)
-        self.node.start(self.now)
-        self._effects()
+    def _node(self):
+        return Storage(random.Random(1), self.engine, CLUSTER, [MASTER_ADDRESS],
+                       ('127.0.0.1', 20000), **self.options)
 
     def crash(self):
         """The process dies and is started again: what was not committed is lost."""
         self.engine = self.engine.reopened()
         self.begin()
 
-    def step(self, event):
-        self.now += 0.001
-        self.node.step(self.now, event)
-        self._effects()
+    def begin(self):
+        self.drive(self._node())
+        self.start()
 
     def turn(self, *events):
         """Several events, one commit."""
-        self.now += 0.001
-        for event in events:
-            self.node.step(self.now, event)
-        self._effects()
+        self.step(*events)
 
-    def _effects(self):
-        batch = self.node.ready()
-        if batch.commit:
-            self.commits += 1
-            self.node.commit()
-        for effect in batch.effects:
-            kind = type(effect)
-            if kind is events.Send:
-                party = self.parties[effect.connection]
-                frame = encode(effect.packet, effect.request_id)
-                if party.open:
-                    party.heard.append(decode(frame[HEADER_SIZE:]))
-            elif kind is events.Close:
-                self.parties[effect.connection].open = False
-            elif kind is events.SetTimer:
-                if effect.at is None:
-                    self.timers.pop(effect.name, None)
-                else:
-                    self.timers[effect.name] = effect.at
-            elif kind is events.Log:
-                self.logged.append(effect.message)
-            elif kind is events.Connect:
-                assert effect.address == MASTER_ADDRESS
-                self.connects += 1
-            elif kind is events.Exit:
-                self.exit = effect.status, effect.message
-
-    def wait(self, seconds):
-        """Let timers come.  Peers answer pings, so that nobody is taken for dead."""
-        end = self.now + seconds
-        while self.timers and min(self.timers.values()) <= end:
-            name = min(self.timers, key=self.timers.get)
-            self.now = max(self.now, self.timers.pop(name))
-            for peer in self.node.peers.values():
-                peer.heard = self.now
-            self.node.step(self.now, events.TimerFired(name))
-            self._effects()
-        self.now = end
+    def fire(self, name):
+        # Peers answer pings, so that nobody is taken for dead.
+        for peer in self.node.peers.values():
+            peer.heard = self.now
+        super().fire(name)
 
     def _party(self):
         self._connections += 1
