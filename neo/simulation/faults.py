@@ -86,7 +86,7 @@ class Faults:
         """The next turns of a process end early: before a commit, after it, between two sends."""
         process = self._process()
         if process is not None:
-            process.doom = (self.rnd.choice(['commit', 'committed', 'send', 'send']),
+            process.doom = (self.rnd.choice(['commit', 'committed', 'send', 'effect']),
                             self.rnd.randint(1, 10))
             process.world.scheduler.after(self.lasting, self._restart_dead, process.machine)
 

@@ -8,7 +8,6 @@ from .witness import WITNESSES
 
 EPOCH = 1_750_000_000.0             # virtual time 0, in seconds since 1970
 SLICE_PAUSE = .01                   # seconds between two slices, at most
-SLICE_MOST = 300                    # rows of one, at most
 
 
 class Crash(Exception):
@@ -17,7 +16,8 @@ class Crash(Exception):
 
 class Process:
     """Drives one node.  `doom` arms a crash: ('commit', n) before the n-th commit from now,
-    ('committed', n) just after it, ('send', n) after n effects of which it is a Send."""
+    ('committed', n) just after it, ('send', n) after n effects that are a Send, ('effect', n) after
+    n of any kind."""
 
     def __init__(self, world, machine, incarnation):
         self.world = world
@@ -91,7 +91,8 @@ class Process:
             return
         items, self.inbox = self.inbox, []
         try:
-            take_turn(self.node, self._happened(items), self._commit, self._effects)
+            take_turn(self.node, self._happened(items), self._commit,
+                      self._effects if self.doom is None else self._doomed())
         except Crash as crash:
             self.world.kill(self.name, 'crash: %s' % crash)
         except DiskFailure as failure:
@@ -113,13 +114,22 @@ class Process:
         self.node.commit()
         self._point('committed')
 
+    def _doomed(self):
+        """The effects, with a chance to die after each."""
+        def doomed(function):
+            def do(effect):
+                function(effect)
+                self._point('effect')
+            return do
+        return {kind: doomed(function) for kind, function in self._effects.items()}
+
     def _slice_soon(self):
         """Background work has its turn between whatever else happens, in slices of any size."""
         if not self._slice_comes:
             self._slice_comes = True
             rnd = self.world.rnd
             self.world.scheduler.after(rnd.random() * SLICE_PAUSE, self._comes,
-                                       events.Slice(rnd.randint(1, SLICE_MOST)))
+                                       events.Slice(rnd.randint(1, self.world.slice_rows)))
 
     def _point(self, kind):
         if self.doom is not None and self.doom[0] == kind:

@@ -79,6 +79,7 @@ class Run:
             seed, show=show, folder=self._folder and self._folder.name, **options)
         sim.world.trace.note('%s %s' % (options, self.seconds))
         sim.world.restart_after_exit = 1.0
+        sim.world.slice_rows = rnd.choice([1, 10, 300])
         sim.world.network.mean_delay = rnd.choice([.0002, .001, .005])
         faults = faults and rnd.random() < .9
         self.old = OldDisk(sim, rnd.choice(sim.storage_names)) if (

@@ -51,6 +51,7 @@ class World:
         self.violations = []
         self.counts = Counter()     # packets by kind, deaths, …
         self.exits = []             # (machine name, status, message)
+        self.slice_rows = 300       # of background work at once, at most
         self.on_start = None        # function(process), called when its node has been made
         self.on_death = None        # function(process)
         self.restart_after_exit = None      # seconds, or None: exited nodes stay away
