@@ -55,16 +55,22 @@ class Delivery:
         self._paused = 0.0              # nobody begins to tell before this time
 
     def news(self):
-        """Is there something that may be told by any thread?"""
+        """Is there something that another thread has to tell?  An own transaction is not, as long
+        as the thread is there that commits it: nobody is woken for it."""
         if self._telling is not None:
             return not self._teller[0].locked() and self._telling is not self._failed
+        own = self._next_own()
+        return bool(self.core.invalidations) and (own is None or not own.present.locked())
+
+    def _may_tell(self):
+        """Is there something that this thread may tell?"""
         own = self._next_own()
         return bool(self.core.invalidations) and (own is None or own.may_be_told())
 
     def deliver(self):
         """Tell what may be told by any thread, unless another one does so.  False: that has
         failed."""
-        while self._telling is not None or self.news():
+        while self._telling is not None or self._may_tell():
             mine = threading.Lock()
             with mine:
                 if not self._begin(mine):
@@ -158,7 +164,7 @@ class Delivery:
         has failed.  What an own function raises is raised, once that harms nobody else."""
         if self._telling is not None:
             return self._tell_again()
-        if not self.news():
+        if not self._may_tell():
             return False
         self._telling = tid, oids, operation = self.core.invalidations[0]
         own = self.own.get(operation)
