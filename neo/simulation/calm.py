@@ -5,7 +5,7 @@ from ..client.exception import RequestRefused, TidRefused, TransactionFailed
 # there are few of them and many contend.
 MEAN_TIME = 250
 # The others are conflicts that are not resolved, and imports that others have overtaken.
-COMMITTED = .2
+COMMITTED = .1
 ENOUGH = 20                     # transactions, for the means to tell something
 
 

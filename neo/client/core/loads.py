@@ -144,8 +144,9 @@ class LoadObject(Read):
 
     def take(self, client, answer):
         oid, tid, next_tid, compression, checksum, data, data_tid = answer.values()
-        if next_tid is None and self.crossed:
-            # It was current when the storage answered; what was heard since then ended it.
+        if next_tid is None and self.crossed and self.latest:
+            # It was current when the storage answered; what was heard since then ended it.  Below
+            # what had been heard already, the storage may not have known yet what ends it.
             next_tid = min((t for t in self.crossed if t > tid), default=None)
         if next_tid is not None or self.latest:
             # Else it is current at an old snapshot, and no more is known.

@@ -57,6 +57,19 @@ def test_an_answer_that_crosses_an_invalidation_is_cached_as_ended():
     assert not c.do('load_before', 1, 13).done
 
 
+def test_below_what_was_heard_an_answer_is_not_ended_by_what_crosses_it():
+    """The storage does not tell a tid that is only locked there, though this client has heard it:
+    what ended the revision is not the next thing that is heard."""
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.master.says(Invalidate(12, (1,)))             # ZODB has not been told of it
+    load = c.load(1)
+    c.master.says(Invalidate(13, (1,)))
+    storage.loads(5)
+    assert load.result[:2] == (5, None)
+    assert not c.do('load_before', 1, 13).done
+
+
 def test_a_revision_newer_than_what_was_heard_is_not_ended_by_its_own_invalidation():
     c = Conversation()
     storage, = c.up(last_tid=10)
