@@ -42,12 +42,15 @@ class Interrupt(BaseException):
 @contextmanager
 def alarms(handler):
     """Gives a function that lets `handler()` be called after so many seconds, once."""
+    # An interrupt may leave a handler of logging locked, for all tests that follow.
+    logging.disable()
     before = signal.signal(signal.SIGALRM, lambda number, frame: handler())
     try:
         yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        logging.disable(logging.NOTSET)
 
 
 def count(database):
