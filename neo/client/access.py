@@ -5,6 +5,7 @@ with connections of its own, succeeds to it, as one does in a child process afte
 been told to ZODB goes on from there, after a reset of all caches.
 """
 import threading
+from collections import deque
 
 from ..runtime.threaded import ThreadedNode
 from .core.client import Client
@@ -43,14 +44,27 @@ class Access:
         self._log = log
         self._lock = threading.RLock()  # of the replacement; a finalizer may come in between
         self._closed = False
+        self._chores = deque()          # functions
         core = make_core()
         self.delivery = Delivery(core, log)
         self.session = self._session(core, self.delivery)
 
     def _session(self, core, delivery):
+        def news():
+            return self._chores or delivery.news()
+
+        def tell():
+            while self._chores:
+                self._chores.popleft()()
+            delivery.deliver()
+
         return Session(core, ThreadedNode(
-            core, StorageClosed, ClientReplaced, Reentered,
-            self._log, delivery.news, delivery.deliver))
+            core, StorageClosed, ClientReplaced, Reentered, self._log, news, tell))
+
+    def later(self, function):
+        """Have it called soon, by a thread that has no part in any call."""
+        self._chores.append(function)
+        self.session.threads.poke()
 
     @property
     def core(self):

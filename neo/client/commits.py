@@ -1,5 +1,7 @@
 """Transactions of this process, from begin to finish or abort, as ZODB goes through them."""
 import threading
+import weakref
+from functools import partial
 from pickle import dumps
 
 from ZODB.POSException import ConflictError, ReadConflictError, StorageTransactionError
@@ -8,7 +10,8 @@ from ZODB.utils import p64, z64
 from ..protocol import limits
 from . import compression
 from .core.client import Client
-from .exception import ClientReplaced, NEOStorageError, OutcomeUnknown, StorageClosed
+from .exception import (ClientReplaced, NEOStorageError, OutcomeUnknown, Reentered,
+                        StorageClosed)
 from .delivery import Own
 from .ids import oid_to_write, serial_to_write, tid_to_impose
 from .records import pack
@@ -19,10 +22,10 @@ EXTENSION_PROTOCOL = 3          # of pickles, as ZODB uses for extensions
 class Pending:
     """A transaction that was begun and has not ended."""
 
-    __slots__ = 'transaction', 'session', 'core', 'metadata', 'resolved', 'voted', 'failure'
+    __slots__ = 'reference', 'session', 'core', 'metadata', 'resolved', 'voted', 'failure'
 
-    def __init__(self, transaction, session, core, metadata):
-        self.transaction = transaction  # ZODB's
+    def __init__(self, reference, session, core, metadata):
+        self.reference = reference      # a weak one, to ZODB's transaction
         self.session = session          # that it was begun with
         self.core = core                # ours
         self.metadata = metadata
@@ -32,7 +35,11 @@ class Pending:
 
 
 class Commits:
-    """`compress` is that of `neo.client.compression`, `resolve` is `tryToResolveConflict` of the
+    """Transactions of ZODB are only referred to weakly: where one was cut off on its way to our
+    `abort`, its end is seen by that.  Else what it has locked would be locked as long as this
+    process lives.
+
+    `compress` is that of `neo.client.compression`, `resolve` is `tryToResolveConflict` of the
     storage, and `storage` stands in errors of ZODB."""
 
     def __init__(self, storage, access, compress, resolve):
@@ -44,8 +51,8 @@ class Commits:
 
     def __getitem__(self, transaction):
         """The Pending of a transaction of ZODB, which may go on."""
-        pending = self._pending.get(id(transaction))
-        if pending is None or pending.transaction is not transaction:
+        pending = self._find(transaction)
+        if pending is None:
             raise StorageTransactionError(self._storage, transaction)
         if pending.session is not self._access.current():
             if pending.session.inherited:
@@ -53,19 +60,33 @@ class Commits:
             raise ClientReplaced('the connections of the client were made anew since it began')
         return pending
 
+    def _find(self, transaction):
+        pending = self._pending.get(id(transaction))
+        return pending if pending is not None and pending.reference() is transaction else None
+
     def latest(self):
         """ZODB's transaction that was begun last, of those that have not ended."""
         for pending in reversed(list(self._pending.values())):
-            return pending.transaction
+            transaction = pending.reference()
+            if transaction is not None:
+                return transaction
 
     def begin(self, transaction, tid, status):
-        if id(transaction) in self._pending:
+        if self._find(transaction) is not None:
             raise StorageTransactionError('Duplicate tpc_begin calls for same transaction')
         imposed = None if tid is None else tid_to_impose(tid)
         metadata = status, *described(transaction)
         session = self._access.current()
         begun = session.run(Client.begin, imposed)
-        self._pending[id(transaction)] = Pending(transaction, session, begun, metadata)
+        key = id(transaction)
+        reference = weakref.ref(transaction, partial(self._gone, key))
+        self._pending[key] = Pending(reference, session, begun, metadata)
+
+    def _gone(self, key, reference):
+        """Called by the garbage collector, anywhere."""
+        pending = self._pending.get(key)
+        if pending is not None and pending.reference is reference:
+            self._access.later(partial(self._abort, self._pending.pop(key)))
 
     def store(self, transaction, oid, serial, data):
         pending = self[transaction]
@@ -130,23 +151,27 @@ class Commits:
         present = threading.Lock()
         with present:
             try:
-                return p64(_Finish(self._access, pending, Own(function, present)).run())
-            finally:
-                self._pending.pop(id(transaction), None)
+                tid = _Finish(self._access, pending, Own(function, present)).run()
+            except BaseException:
+                self.abort(transaction)     # does nothing if it is under way
+                raise
+        self._pending.pop(id(transaction), None)
+        return p64(tid)
 
     def abort(self, transaction):
-        pending = self._pending.get(id(transaction))
-        if pending is not None and pending.transaction is transaction:
-            del self._pending[id(transaction)]
-            abort(self._access, pending)
+        pending = self._find(transaction)
+        if pending is not None:
+            self._abort(pending)
+            self._pending.pop(id(transaction), None)
 
-
-def abort(access, pending):
-    try:
-        if pending.session is access.session:
-            pending.session.call(Client.abort, pending.core)
-    except NEOStorageError:
-        pass                            # closed or lost: storages forget it by themselves
+    def _abort(self, pending):
+        try:
+            if pending.session is self._access.session:
+                pending.session.call(Client.abort, pending.core)
+        except Reentered:
+            self._access.later(partial(self._abort, pending))
+        except NEOStorageError:
+            pass                        # closed or lost: storages forget it by themselves
 
 
 class _Finish:
@@ -156,7 +181,6 @@ class _Finish:
         self._access = access
         self._pending = pending
         self._own = own
-        self._operation = None          # of the core
         self._begun = False             # it may be under way
 
     def run(self):
@@ -164,12 +188,10 @@ class _Finish:
         delivery, pending = self._access.delivery, self._pending
         try:
             tid = self._outcome()
-            delivery.deliver_own(self._operation)
+            delivery.deliver_own(pending.core.ttid, tid)
             return tid
         finally:
-            delivery.own.pop(self._operation, None)
-            if self._operation is not None and self._operation.error is not None:
-                abort(self._access, pending)
+            delivery.own.pop(pending.core.ttid, None)
             delivery.deliver()
 
     def _outcome(self):
@@ -192,11 +214,8 @@ class _Finish:
 
     def _start(self, core, method):
         self._begun = True
-        own = self._access.delivery.own
-        own.pop(self._operation, None)
-        self._operation = method(core, self._pending.core)
-        own[self._operation] = self._own
-        return self._operation
+        self._access.delivery.own[self._pending.core.ttid] = self._own
+        return method(core, self._pending.core)
 
 
 def described(transaction):

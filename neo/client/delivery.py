@@ -16,6 +16,8 @@ from threading import get_ident
 
 from ZODB.utils import p64
 
+from .core.invalidations import Told
+
 PAUSE = 0.001           # seconds between two looks, while a process is being forked
 
 
@@ -45,7 +47,7 @@ class Delivery:
     def __init__(self, core, log):
         self.core = core                # may be replaced by its successor
         self.db = None                  # IStorageWrapper, once there is one
-        self.own = {}                   # own finish operation -> Own, not told yet
+        self.own = {}                   # ttid -> Own, of own transactions that are not told yet
         self._log = log
         # What is being told, or was when that was cut off: no snapshot may begin meanwhile.
         self._telling = None
@@ -68,7 +70,7 @@ class Delivery:
         return bool(self.core.invalidations) and (own is None or own.may_be_told())
 
     def deliver(self):
-        """Tell what may be told by any thread, unless another one does so.  False: that has
+        """Tell what may be told by any thread, unless another one does so; False if it has
         failed."""
         while self._telling is not None or self._may_tell():
             mine = threading.Lock()
@@ -81,17 +83,19 @@ class Delivery:
                     return False
         return True
 
-    def deliver_own(self, operation):
+    def deliver_own(self, ttid, tid):
         """Tell all up to an own transaction, which has been committed, by this thread."""
-        while operation in self.own:
+        while ttid in self.own:
             mine = threading.Lock()
             with mine:
                 if self._begin(mine):
-                    while operation in self.own and self._tell_next():
+                    if not self._is_queued(ttid):
+                        self._tell_late(ttid, tid)
+                    while ttid in self.own and self._tell_next():
                         pass
                     if not self._finish():
                         return
-            if operation in self.own:
+            if ttid in self.own:
                 self._wait()
         self.deliver()
 
@@ -154,9 +158,14 @@ class Delivery:
 
     def _next_own(self):
         try:
-            return self.own.get(self.core.invalidations[0][2])
+            operation = self.core.invalidations[0].operation
         except IndexError:
             return None
+        return None if operation is None else self.own.get(operation.ttid)
+
+    def _is_queued(self, ttid):
+        return any(told.operation is not None and told.operation.ttid == ttid
+                   for told in list(self.core.invalidations))
 
     # -- telling ----------------------------------------------------------------------------
     def _tell_next(self):
@@ -166,31 +175,40 @@ class Delivery:
             return self._tell_again()
         if not self._may_tell():
             return False
-        self._telling = tid, oids, operation = self.core.invalidations[0]
-        own = self.own.get(operation)
+        own = self._next_own()
+        self._telling = told = self.core.invalidations[0]
         if own is not None and not own.is_here():
             own = None
         try:
             if own is not None:
-                own.function(p64(tid))
-            elif oids is None:
-                self._reset(tid)
+                own.function(p64(told.tid))
+            elif told.oids is None:
+                self._reset(told.tid)
             elif self.db is not None:
-                self.db.invalidate(p64(tid), [p64(oid) for oid in oids])
+                self.db.invalidate(p64(told.tid), [p64(oid) for oid in told.oids])
         except Exception:
-            told = self._tell_again()
             if own is not None:
+                self._tell_again()
                 raise
-            self._log(logging.ERROR, 'the invalidation of transaction %#x has failed' % tid,
+            self._log(logging.ERROR, 'the invalidation of transaction %#x has failed' % told.tid,
                       exc_info=True)
-            return told
+            return self._tell_again()
         self._told()
         return True
+
+    def _tell_late(self, ttid, tid):
+        """An own transaction of a core that was replaced, or whose place among others is not known
+        yet: caches may lack those before it."""
+        own, self._telling = self.own.pop(ttid), Told(tid, None, None)
+        try:
+            own.function(p64(tid))
+        finally:
+            self._tell_again()
 
     def _tell_again(self):
         """It was cut off: caches may lack anything of it."""
         try:
-            self._reset(self._telling[0])
+            self._reset(self._telling.tid)
         except Exception:
             self._failed = self._telling
             self._log(logging.ERROR, 'the caches of ZODB could not be reset', exc_info=True)
@@ -199,13 +217,13 @@ class Delivery:
         return True
 
     def _told(self):
-        core, item = self.core, self._telling
-        tid, _, operation = item
-        if core.invalidations and core.invalidations[0] is item:
+        core, told = self.core, self._telling
+        if core.invalidations and core.invalidations[0] is told:
             core.invalidations.popleft()
-        if tid > core.last_tid:
-            core.delivered(tid)
-        self.own.pop(operation, None)
+        if told.tid > core.last_tid:
+            core.delivered(told.tid)
+        if told.operation is not None:
+            self.own.pop(told.operation.ttid, None)
         self._telling = None
 
     def _reset(self, tid):

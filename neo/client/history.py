@@ -44,8 +44,8 @@ class History:
         return Iterator(self._access.run, self._groups, unpack,
                         bound(start) if start else 0, end + 1)
 
-    def _groups(self, rows):
-        return self._access.ready().call(Client.groups, rows)
+    def _groups(self):
+        return self._access.ready().call(Client.groups)
 
 
 def _page(session, oid, before, limit):

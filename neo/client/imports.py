@@ -4,7 +4,7 @@ from ZODB.utils import u64
 
 from .commits import described
 from .core.client import Client
-from .exception import NEOStorageError
+from .exception import ClientReplaced, NEOStorageError
 from .records import pack
 
 WINDOW = 2              # batches that are on their way at once
@@ -22,10 +22,18 @@ class Imports:
         for batch in batches:
             prepared = [self._prepared(*transaction) for transaction in batch]
             if prepared:
-                last = session.call(Client.import_batch, prepared, last)
+                try:
+                    last = session.call(Client.import_batch, prepared, last)
+                except ClientReplaced:
+                    # Who goes on after this has to know how far it came.
+                    yield from self._rest(session, under_way)
+                    raise
                 under_way.append(last)
             if len(under_way) == WINDOW:
                 yield self._imported(session, under_way.pop(0))
+        yield from self._rest(session, under_way)
+
+    def _rest(self, session, under_way):
         for operation in under_way:
             yield self._imported(session, operation)
 
@@ -35,7 +43,10 @@ class Imports:
                  for oid, data, data_tid in records])
 
     def _imported(self, session, operation):
-        tid = session.run(lambda core: operation)
+        try:
+            tid = session.run(lambda core: operation)
+        except ClientReplaced:
+            tid = self._access.repeat(lambda successor: successor.run(Client.find_out, operation))
         self._access.delivery.deliver()
         return tid
 

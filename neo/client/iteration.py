@@ -37,14 +37,14 @@ class Stream:
             raise
 
 
-def stream(run, groups, rows, position, fetch):
+def stream(run, rows, position, fetch):
     """All items of these rows from a position on, in order.  Rows that one storage can't read any
     more are split."""
     while position is not None:
         chunk = run(fetch, rows, position)
         if type(chunk) is Regroup:
-            yield from merge(*[stream(run, groups, group, position, fetch)
-                               for group in chunk.groups], key=fetch.order)
+            yield from merge(*[stream(run, group, position, fetch) for group in chunk.groups],
+                             key=fetch.order)
             return
         items, position = chunk
         yield from items
@@ -81,11 +81,11 @@ class _Records:
 class Iterator:
     """What `Storage.iterator` gives: transactions with start <= tid < stop.
 
-    `run(function, *args)` waits for the operation that `function(core, *args)` gives;
-    `groups(rows)` are rows (None: all) grouped by a storage that can read them now;
-    `decode(compression, checksum, data, oid, tid)` makes data as the application knows them.
-    Records of one transaction are kept with it up to `keep` bytes, in the order in which they were
-    stored; beyond, they are asked for again each time, and come by oid.
+    `run(function, *args)` waits for the operation that `function(core, *args)` gives; `groups()`
+    are all rows, grouped by a storage that can read them now; `decode(compression, checksum, data,
+    oid, tid)` makes data as the application knows them.  Records of one transaction are kept with
+    it up to `keep` bytes, in the order in which they were stored; beyond, they are asked for again
+    each time, and come by oid.
     """
 
     def __init__(self, run, groups, decode, start, stop, keep=ITERATION_MEMORY):
@@ -103,8 +103,8 @@ class Iterator:
     def _stream(self, fetch, position):
         if fetch.stop <= (position if isinstance(position, int) else position[0]):
             return iter(())
-        return Stream(merge(*[stream(self._run, self._groups, rows, position, fetch)
-                              for rows in self._groups(None)], key=fetch.order))
+        return Stream(merge(*[stream(self._run, rows, position, fetch)
+                              for rows in self._groups()], key=fetch.order))
 
     def __iter__(self):
         return self

@@ -121,6 +121,11 @@ class ThreadedNode:
         if self._driver is not None:
             self._do(self._take_in)
 
+    def poke(self):
+        """Have it looked whether there is `news`.  May be called anywhere, even in a finalizer."""
+        if self._background_waker is not None:
+            self._background_waker.wake()
+
     @property
     def lost(self):
         """It has to be replaced."""
@@ -301,13 +306,17 @@ class ThreadedNode:
 
     # -- reading ----------------------------------------------------------------------------
     def _read(self, waiter):
-        until, soon = self._poll_until, clock.now() + NAP
         try:
-            ready = self._driver.poll(soon if until is None or until > soon else until)
+            ready = self._driver.poll(self._until())
         except (OSError, ValueError):
             self._check_end()           # closed meanwhile
             raise
         self._do(self._take, waiter, ready)
+
+    def _until(self):
+        """When to look around at the latest."""
+        until, soon = self._poll_until, clock.now() + NAP
+        return soon if until is None or until > soon else until
 
     def _take(self, waiter, ready):
         if self._reader is waiter:      # else another thread has taken over meanwhile
@@ -430,8 +439,7 @@ class ThreadedNode:
         return self._reader is self._background
 
     def _serve_once(self, poll):
-        until = self._poll_until
-        ready = poll.poll(None if until is None else max(0, ceil((until - clock.now()) * 1000)))
+        ready = poll.poll(max(0, ceil((self._until() - clock.now()) * 1000)))
         if any(fd == self._background_waker.fileno() for fd, _mask in ready):
             self._background_waker.drain()
         self._do_in_background(self._take_in_background)

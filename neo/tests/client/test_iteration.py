@@ -27,7 +27,7 @@ class Client:
             raise self.fails
         return function(self, *args)
 
-    def groups(self, rows):
+    def groups(self, rows=None):
         rows = range(ROWS) if rows is None else rows
         groups = {}
         for row in rows:

@@ -1,0 +1,280 @@
+"""Interrupts, with real daemons and more than one thread; and what is told to ZODB meanwhile."""
+import random
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import transaction
+import ZODB
+from BTrees.Length import Length
+from persistent.mapping import PersistentMapping
+from transaction.interfaces import TransientError
+from ZODB.POSException import ConflictError
+from ZODB.utils import load_current, z64
+
+from ..daemons import Cluster, wait_for
+from .test_client import begin, commit, soon, switching_often
+
+
+@pytest.fixture
+def cluster():
+    with Cluster(storages=2) as cluster:
+        cluster.options['server_sync'] = True
+        yield cluster
+
+
+class Interrupted(KeyboardInterrupt):
+    pass
+
+
+@pytest.fixture
+def alarm():
+    """A function: call another one in a signal handler after so many seconds; None: not any more.
+
+    It strikes within our code only.  Elsewhere it is put off: the libraries around us have locks
+    of their own that they leave locked when they are interrupted (logging does)."""
+    def strike(signum, frame):
+        nonlocal wanted
+        if wanted is None:
+            return
+        if not is_ours(frame):
+            signal.setitimer(signal.ITIMER_REAL, 2e-5)
+            return
+        function, wanted = wanted, None
+        function()
+
+    def set_alarm(function, seconds=0.0):
+        nonlocal wanted
+        wanted = function
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    wanted = None
+    before = signal.signal(signal.SIGALRM, strike)
+    yield set_alarm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def is_ours(frame):
+    while frame is not None:
+        name = frame.f_globals.get('__name__', '')
+        if name.startswith(('neo.client', 'neo.runtime')):
+            return True
+        if name.startswith(('logging', 'threading', 'transaction', 'neo.tests', 'weakref')):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def interrupt():
+    raise Interrupted
+
+
+# -- interrupts -----------------------------------------------------------------------------------
+def test_a_thousand_interrupts(cluster, alarm):
+    """At random moments of reads and commits; another thread goes on all the time.  No hang, the
+    next transaction works, and what was acknowledged is there."""
+    db = ZODB.DB(cluster.client())
+    with db.transaction() as connection:
+        connection.root()['mine'] = PersistentMapping(count=0)
+        connection.root()['other'] = PersistentMapping(count=0)
+        connection.root()['many'] = [PersistentMapping(number=i) for i in range(10)]
+    rnd = random.Random(1)
+    stopping, counted = threading.Event(), [0]
+
+    def work():
+        tm = transaction.TransactionManager(explicit=True)
+        connection = db.open(tm)
+        while not stopping.is_set():
+            for attempt in tm.attempts(10):
+                with attempt:
+                    connection.root()['other']['count'] += 1
+            counted[0] += 1
+        connection.close()
+
+    tm = transaction.TransactionManager()
+    connection = db.open(tm)
+
+    def count():
+        connection.cacheMinimize()
+        with tm:
+            root = connection.root()
+            assert sum(item['number'] for item in root['many']) == 45
+            root['mine']['count'] += 1
+            return root['mine']['count']
+
+    interrupted = acknowledged = tried = 0
+    session, replaced = db.storage._access.session, 0
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(work)
+        try:
+            while interrupted < 1000:
+                try:
+                    try:
+                        alarm(interrupt, 1e-5 + rnd.random() * 4e-3)
+                        for _ in range(10):
+                            tried += 1
+                            seen = count()
+                            acknowledged += 1
+                    except TransientError:
+                        pass            # the interrupt has come as an error of the system
+                    alarm(None)
+                except Interrupted:
+                    interrupted += 1
+                tm.abort()
+                if not interrupted % 4:
+                    tried += 1
+                    try:
+                        seen = count()
+                    except ConflictError:
+                        # What was interrupted in its finish has been committed after all.
+                        seen = count()
+                    acknowledged += 1
+                    assert acknowledged <= seen <= tried
+                if db.storage._access.session is not session:
+                    session, replaced = db.storage._access.session, replaced + 1
+        finally:
+            alarm(None)
+            stopping.set()
+        other.result(30)
+    assert replaced > 10
+    tm.abort()
+    with db.transaction() as connection:
+        assert acknowledged <= connection.root()['mine']['count'] <= tried
+        assert counted[0] <= connection.root()['other']['count']
+    db.close()
+
+
+def test_an_interrupted_finish(cluster, alarm):
+    """What became of it is seen by the next transaction; a thread that was in *finish* of the
+    same storage learns the truth, though its connections are gone."""
+    storage = cluster.client()
+    oids = [storage.new_oid() for _ in range(2)]
+    heard = []
+
+    def finish(oid):
+        txn = begin(storage, (oid, z64, b'data'))
+        storage.tpc_vote(txn)
+        frozen.signal(signal.SIGSTOP)
+        return storage.tpc_finish(txn, heard.append)
+
+    frozen = cluster.storages[0]
+    with ThreadPoolExecutor(1) as pool:
+        finishing = pool.submit(finish, oids[0])
+        core = storage._access.core
+        wait_for(lambda: core.outcomes.finishing, 'it is in finish')
+        with pytest.raises(ZeroDivisionError):
+            storage._access.current().call(lambda core: 1 / 0)      # as if it was interrupted there
+        frozen.signal(signal.SIGCONT)
+        tid = finishing.result(30)
+    assert storage._access.core is not core and heard == [tid]
+    assert load_current(storage, oids[0]) == (b'data', tid)
+    assert storage.lastTransaction() >= tid
+    commit(storage, (oids[0], tid, b'more'))
+
+
+def test_a_transaction_that_nobody_aborts(cluster):
+    """It was interrupted on its way to that; what it has locked is free once it is gone."""
+    storage, other = cluster.client(), cluster.client()
+    tid = commit(storage, (z64, z64, b'0'))
+    txn = begin(storage, (z64, tid, b'1'))
+    storage.tpc_vote(txn)
+    assert storage.tpc_transaction() is txn
+    del txn
+    with soon():
+        commit(other, (z64, tid, b'2'))
+    assert storage.tpc_transaction() is None
+
+
+# -- what ZODB is told ----------------------------------------------------------------------------
+def test_new_connections_see_one_snapshot(cluster):
+    """Those that are opened while the others are told of a commit."""
+    cluster.options['server_sync'] = False
+    db = ZODB.DB(cluster.client(), pool_size=1000)
+    with db.transaction() as connection:
+        connection.root()['one'], connection.root()['two'] = Length(), Length()
+    other = ZODB.DB(cluster.client())
+    stopping = threading.Event()
+
+    def commits():
+        while not stopping.is_set():
+            for database in other, db:
+                with database.transaction() as connection:
+                    for name in 'one', 'two':
+                        connection.root()[name].change(1)
+
+    def look():
+        opened = []
+        for _ in range(100):
+            tm = transaction.TransactionManager()
+            connection = db.open(tm)
+            opened.append(connection)
+            seen = []
+            for _ in range(3):
+                tm.begin()
+                root = connection.root()
+                assert root['one']() == root['two']()
+                seen.append(root['one']())
+            assert seen == sorted(seen)
+        return opened
+
+    with switching_often(), ThreadPoolExecutor(3) as pool:
+        working = pool.submit(commits)
+        try:
+            opened = [connection for future in [pool.submit(look) for _ in range(2)]
+                      for connection in future.result(60)]
+        finally:
+            stopping.set()
+        working.result(30)
+    for connection in opened:
+        connection.transaction_manager.begin()
+    assert len({connection.root()['one']() for connection in opened}) == 1
+    db.close()
+    other.close()
+
+
+def test_a_connection_that_is_made_while_others_are_told(cluster):
+    """It was not there when ZODB went through all of them, so it must not begin before."""
+    storage = cluster.client()
+    db = ZODB.DB(storage)
+    entered, go_on = threading.Event(), threading.Event()
+    with db.transaction() as connection:
+        connection.root()['count'] = Length()
+    adapter = storage._access.delivery.db
+
+    class Listener:
+        """What ZODB registered, and a pause when all that are there have been told."""
+
+        def invalidate(self, tid, oids):
+            adapter.invalidate(tid, oids)
+            entered.set()
+            assert go_on.wait(20)
+
+        invalidateCache = adapter.invalidateCache
+        references = adapter.references
+        transform_record_data = adapter.transform_record_data
+        untransform_record_data = adapter.untransform_record_data
+
+    def look(connection=None):
+        connection = connection or db.open(transaction.TransactionManager())
+        connection.transaction_manager.begin()
+        return connection, connection.root()['count']()
+
+    first, seen = look()
+    storage.registerDB(Listener())
+    other = ZODB.DB(cluster.client())
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            with other.transaction() as connection:
+                connection.root()['count'].change(1)
+            assert entered.wait(20)
+            looking = pool.submit(look)
+            wait_for(lambda: len(adapter._instances) > 1, 'it is made')
+        finally:
+            go_on.set()
+        connection, seen = looking.result(30)
+    storage.sync()
+    assert look(connection)[1] == look(first)[1] == 1 >= seen
+    db.close()
+    other.close()
