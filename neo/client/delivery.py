@@ -176,7 +176,10 @@ class Delivery:
         if not self._may_tell():
             return False
         own = self._next_own()
-        self._telling = told = self.core.invalidations[0]
+        try:
+            self._telling = told = self.core.invalidations[0]
+        except IndexError:
+            return False                # another core has taken its place
         if own is not None and not own.is_here():
             own = None
         try:

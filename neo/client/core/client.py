@@ -51,7 +51,7 @@ class Client(ClientNode):
     def prefetch(self, oids, before):
         """Begin to load what is not in the cache; nobody waits for it.  Beyond a limit, the rest is
         left for when it is needed."""
-        room = LOAD_WINDOW - len(self.loading)
+        room = LOAD_WINDOW - len(self.loading) - len(self.operations.stalled)
         for oid in oids:
             if room <= 0:
                 return
@@ -125,6 +125,8 @@ class Client(ClientNode):
             return failed(NEOStorageError('there is no serial %#x of object %#x' % (serial, oid)))
         if transaction.error is not None:
             return failed(transaction.error)
+        if transaction.described:
+            return failed(NEOStorageError('the check of object %#x comes after the vote' % oid))
         return transaction.check(self, oid, serial)
 
     def vote(self, transaction, metadata):

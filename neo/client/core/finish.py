@@ -153,11 +153,12 @@ class Finishing(Operation):
         return tid_fault(client, answer.tid)
 
     def refused(self, client, peer, error):
-        # Nothing has been locked: the storages are to be told when the transaction is aborted.
+        # Nothing has been locked.  Who has committed it may have given up.
         del client.outcomes.finishing[self.ttid]
         self.transaction.become(VOTED)
         error = self.transaction.error = exception_for(error, peer)
         self.fail(client, error)
+        client.abort(self.transaction)
 
     def lost(self, client, peer):
         client.outcomes.lost(self)

@@ -367,6 +367,7 @@ def test_what_comes_after_the_vote_is_refused():
     c.do('vote', txn, METADATA)
     storage.votes()
     assert isinstance(c.do('store', txn, record(2, 5)).error, NEOStorageError)
+    assert isinstance(c.do('check', txn, 2, 5).error, NEOStorageError)
     assert c.do('finish', txn).error is None
 
 

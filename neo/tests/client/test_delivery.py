@@ -131,6 +131,22 @@ def test_the_callback_may_ask_for_anything(core, delivery):
     assert seen == [0] and core.last_tid == 2 and not delivery.tells()
 
 
+@pytest.mark.parametrize('look', range(1, 9))
+def test_a_core_that_is_replaced_between_two_looks(delivery, look):
+    class Replaced(Core):
+        looks = 0
+
+        def __getattribute__(self, name):
+            if name == 'invalidations':
+                Replaced.looks += 1
+                if Replaced.looks == look:
+                    delivery.core = Core()
+            return super().__getattribute__(name)
+    delivery.core = core = Replaced()
+    core.invalidations.append(Told(1, (5,), None))
+    assert delivery.deliver() and not delivery.tells()
+
+
 RESET = ['all', (2, []), 'all']
 
 

@@ -104,6 +104,15 @@ def test_a_refused_finish_is_an_abort():
     c.storage.hears(Abort, ttids=(txn.ttid,))
 
 
+def test_who_has_given_up_leaves_no_locks_when_finish_is_refused():
+    c, txn, finish = finishing()
+    c.do('abort', txn)          # its thread was interrupted
+    assert not c.storage.heard
+    c.master.refuses(Finish, ErrorCode.RETRY, 'S1 has been away')
+    c.storage.hears(Abort, ttids=(txn.ttid,))
+    assert not c.client.transactions
+
+
 def test_abort_after_finish_was_sent_says_nothing():
     c, txn, finish = finishing()
     c.do('abort', txn)

@@ -183,6 +183,14 @@ def test_prefetched_objects_are_in_the_cache():
     assert c.load(1).done and c.load(2).done and not c.client.completed
 
 
+def test_prefetches_do_not_pile_up_while_there_is_no_storage():
+    c = Conversation()
+    c.welcome()
+    for i in range(10):
+        c.do('prefetch', range(1000 * i, 1000 * i + 100), 11)
+    assert len(c.client.operations.unfinished) == limits.LOAD_WINDOW
+
+
 def test_a_prefetch_that_fails_is_nobody_s_concern():
     c = Conversation()
     storage, = c.up(last_tid=10)
