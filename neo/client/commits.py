@@ -75,7 +75,7 @@ class Commits:
         if self._find(transaction) is not None:
             raise StorageTransactionError('Duplicate tpc_begin calls for same transaction')
         imposed = None if tid is None else tid_to_impose(tid)
-        metadata = status, *described(transaction)
+        metadata = checked_status(status), *described(transaction)
         session = self._access.current()
         begun = session.run(Client.begin, imposed)
         key = id(transaction)
@@ -218,6 +218,12 @@ class _Finish:
         return method(core, self._pending.core)
 
 
+def checked_status(status):
+    if not isinstance(status, str) or len(status) != 1 or not status.isascii():
+        raise NEOStorageError('the status of a transaction is one character, not %r' % (status,))
+    return status
+
+
 def described(transaction):
     """(user, description, extension), as bytes."""
     try:
@@ -225,7 +231,8 @@ def described(transaction):
     except AttributeError:
         extension = getattr(transaction, 'extension', None)
         extension = dumps(extension, EXTENSION_PROTOCOL) if extension else b''
-    metadata = _bytes(transaction.user), _bytes(transaction.description), extension
+    metadata = (_bytes(transaction.user), _bytes(transaction.description),
+                bytes(memoryview(extension)))
     for what, value in zip(('user', 'description', 'extension'), metadata):
         if len(value) > limits.MAX_METADATA:
             raise NEOStorageError('the %s of the transaction has %d bytes: above the limit of %d'

@@ -1,4 +1,6 @@
 """The past, as ZODB asks for it: of one object, and of all."""
+from operator import index
+
 from persistent.TimeStamp import TimeStamp
 from ZODB._compat import loads
 from ZODB.POSException import POSKeyError
@@ -18,7 +20,7 @@ class History:
         self._access = access
 
     def of_object(self, oid, size):
-        number, before = oid_to_read(oid), self._last_tid() + 1
+        number, size, before = oid_to_read(oid), index(size), self._last_tid() + 1
         found = []
         while True:
             # That there is such an object is looked up even if nothing of it is wanted.

@@ -1,8 +1,10 @@
 """Transactions that exist elsewhere, committed with their tids."""
+from operator import index
+
 from ZODB.blob import is_blob_record
 from ZODB.utils import u64
 
-from .commits import described
+from .commits import checked_status, described
 from .core.client import Client
 from .exception import ClientReplaced, NEOStorageError
 from .records import pack
@@ -38,8 +40,10 @@ class Imports:
             yield self._imported(session, operation)
 
     def _prepared(self, tid, status, user, description, extension, records):
-        return (tid, status, bytes(user), bytes(description), bytes(extension),
-                [pack(self._compress, oid, None, tid, data, data_tid)
+        tid = index(tid)
+        return (tid, checked_status(status), bytes(user), bytes(description), bytes(extension),
+                [pack(self._compress, index(oid), None, tid, data,
+                      None if data_tid is None else index(data_tid))
                  for oid, data, data_tid in records])
 
     def _imported(self, session, operation):

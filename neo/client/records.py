@@ -12,6 +12,8 @@ def pack(compress, oid, base, tid, data, data_tid=None):
     """The Record of a revision; `compress(data)` gives `(Compression, data)`."""
     if data is None or data_tid is not None:
         return Record(oid, base, tid, Compression.NONE, NO_DATA, None, data_tid)
+    if type(data) is not bytes:
+        data = bytes(memoryview(data))          # its owner may change it later
     if len(data) > limits.MAX_OBJECT:
         raise NEOStorageError('object %#x has %d bytes: above the limit of %d'
                               % (oid, len(data), limits.MAX_OBJECT))

@@ -128,4 +128,7 @@ def _fault(batch):
         for record in records:
             if not 0 <= record.oid <= MAX_OID:
                 return 'object %#x is above the limit of %#x' % (record.oid, MAX_OID)
+            if not 0 <= (record.data_tid or 0) < tid:
+                return 'the data of object %#x can not be those of %#x' % (
+                    record.oid, record.data_tid)
         last = tid

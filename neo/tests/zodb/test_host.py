@@ -116,6 +116,53 @@ def test_a_signal_handler_that_closes(cluster, moment):
         transaction.abort()
 
 
+@contextmanager
+def held_up(storage):
+    """Another thread is at work on the core, so that all others wait for it."""
+    works, goes_on = threading.Event(), threading.Event()
+
+    def work(core):
+        works.set()
+        goes_on.wait(4)
+    with ThreadPoolExecutor(1) as pool:
+        end = pool.submit(storage._access.session.call, work)
+        assert works.wait(10)
+        try:
+            yield
+        finally:
+            goes_on.set()
+            end.result(10)
+
+
+def interrupt():
+    raise Interrupt
+
+
+@pytest.mark.parametrize('method', ['tpc_finish', 'tpc_abort'])
+def test_an_interrupted_end_leaves_no_locks(cluster, method):
+    storage, other = cluster.client(), cluster.client()
+    txn = begin(storage, (p64(1), z64, b'one'))
+    storage.tpc_vote(txn)
+    with alarms(interrupt) as alarm, held_up(storage):
+        alarm(0.1)
+        with pytest.raises(Interrupt):
+            getattr(storage, method)(txn)
+    storage.tpc_abort(txn)
+    with soon():
+        commit(other, (p64(1), z64, b'other'))
+    assert not storage._access.core.transactions
+
+
+def test_an_abort_in_the_middle_of_a_call_is_not_forgotten(cluster):
+    """As a finalizer may do."""
+    storage, other = cluster.client(), cluster.client()
+    txn = begin(storage, (p64(1), z64, b'one'))
+    storage.tpc_vote(txn)
+    storage._access.session.call(lambda core: storage.tpc_abort(txn))
+    with soon():
+        commit(other, (p64(1), z64, b'other'))
+
+
 # -- finalizers, locks of others, forks -----------------------------------------------------------
 class Loads:
     """In a cycle, so that it is the garbage collector that ends it, anywhere."""
@@ -491,3 +538,48 @@ def test_a_transaction_that_can_not_be_served_ends_in_time(cluster):
     with pytest.raises(TransientError):
         commit(storage, (oid, serial, b'2'))
     assert time.monotonic() - began < 5
+
+
+def test_arguments_of_other_types_harm_nobody(cluster):
+    """They are refused before anything is sent: other transactions go on."""
+    storage = cluster.client()
+    tid = commit(storage, (p64(1), z64, b'one'))
+    txn = begin(storage, (p64(2), z64, b'two'))
+    session, later = storage._access.session, u64(tid) + 10
+
+    def metadata(**attributes):
+        metadata = TransactionMetaData()
+        metadata.__dict__.update(attributes)
+        return metadata
+
+    def importing(tid=later, status=' ', oid=7, data=b'x', data_tid=None):
+        return list(storage.import_transactions(
+            [[(tid, status, b'', b'', b'', [(oid, data, data_tid)])]]))
+    for function, arguments in [
+            (storage.tpc_begin, (TransactionMetaData(), None, None)),
+            (storage.tpc_begin, (TransactionMetaData(), None, b'p')),
+            (storage.tpc_begin, (metadata(extension_bytes='text'),)),
+            (storage.store, (p64(3), z64, 'text', '', txn)),
+            (storage.history, (p64(1), 1.5)),
+            (importing, (p64(later),)), (importing, (later, None)), (importing, (later, ' ', '7')),
+            (importing, (later, ' ', 7, None, 1 << 70))]:
+        with pytest.raises((NEOStorageError, TypeError)):
+            function(*arguments)
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn)
+    assert storage._access.session is session
+
+
+def test_data_belong_to_the_storage_once_they_are_stored(cluster):
+    storage, other = cluster.client(), cluster.client()
+    buffer = bytearray(b'one')
+    txn = begin(storage, (p64(1), z64, buffer), (p64(2), z64, memoryview(buffer)))
+    buffer[:] = b'two'
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn)
+    for reader in storage, other:
+        reader.sync()
+        for oid in p64(1), p64(2):
+            data, tid = reader.load(oid)
+            assert (type(data), data) == (bytes, b'one')
+            assert type(reader.loadSerial(oid, tid)) is bytes
