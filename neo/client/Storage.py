@@ -118,7 +118,7 @@ class Storage(ConflictResolvingStorage):
 
     def cache_statistics(self):
         """A dict of counters of the cache of this storage."""
-        return self._access.current().call(lambda core: core.cache.statistics())
+        return self._access.call(lambda core: core.cache.statistics())
 
     def registerDB(self, wrapper):
         super().registerDB(wrapper)
@@ -127,12 +127,10 @@ class Storage(ConflictResolvingStorage):
     def sync(self, force=True):
         """Hear of what others have committed: with `server_sync` all there is, else what has
         come already, without a round trip."""
-        session, delivery = self._access.ready(), self._access.delivery
-        if self._server_sync and force:
-            delivery.deliver_until(self._access.run(Client.sync))
-        else:
-            session.threads.take_in()
-            delivery.deliver_until(session.core.heard)
+        access = self._access
+        access.ready()
+        server = self._server_sync and force
+        access.delivery.deliver_until(access.run(Client.sync) if server else access.take_in())
 
     def lastTransaction(self):
         self._access.ready()

@@ -102,6 +102,10 @@ class Access:
         """Wait for the operation that `method(core, *args)` gives, which only reads."""
         return self.repeat(Session.run, method, *args)
 
+    def call(self, method, *args):
+        """`method(core, *args)`, which is no operation and only reads."""
+        return self.repeat(Session.call, method, *args)
+
     def ready(self):
         """The session in use, once it has heard of the cluster."""
         session = self.current()
@@ -112,6 +116,16 @@ class Access:
         self.delivery.deliver_until(session.core.heard)
         session.ready = True
         return session
+
+    def take_in(self):
+        """Hear of what has come already; gives the last tid that is known then."""
+        return self.repeat(self._take_in)
+
+    def _take_in(self, session):
+        if not session.ready:
+            self._get_ready(session)
+        session.threads.take_in()
+        return session.core.heard
 
     def close(self):
         self._closed = True

@@ -44,7 +44,7 @@ class Reads:
 
     def prefetch(self, oids, tid):
         numbers = [int.from_bytes(oid, 'big') for oid in oids]
-        self._access.current().call(Client.prefetch, numbers, bound(tid))
+        self._access.call(Client.prefetch, numbers, bound(tid))
 
     def _load(self, session, oid, before):
         """`(data, tid, next tid or None)`."""

@@ -74,6 +74,7 @@ class Outcomes:
             operation.settled(client)
         if not self.unknown:
             client.told.release()
+            client.operations.resume_stalled(client)
 
 
 class Finishing(Operation):

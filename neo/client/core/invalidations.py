@@ -24,6 +24,10 @@ class Invalidations:
         queue = self.queue if self._held is None else self._held
         queue.append(Told(tid, oids, operation))
 
+    @property
+    def are_held(self):
+        return self._held is not None
+
     def hold(self):
         if self._held is None:
             self._held = []

@@ -352,7 +352,10 @@ class Synchronization(Operation):
             client.operations.stall(self)
             raise ProtocolError('a sync up to %#x, and what was heard ends at %#x'
                                 % (answer.last_tid, client.heard))
-        self.succeed(client, answer.last_tid)
+        if client.told.are_held:
+            client.operations.stall(self)       # else they would not be told by then
+        else:
+            self.succeed(client, answer.last_tid)
 
     def refused(self, client, peer, error):
         client.operations.stall(self)

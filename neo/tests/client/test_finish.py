@@ -5,7 +5,7 @@ from ZODB.POSException import ReadOnlyError
 from ...client.exception import (ClusterFull, NEOStorageError, OutcomeUnknown, RequestRefused,
                                  TransactionFailed)
 from ...protocol import limits
-from ...protocol.packets import (Abort, Finish, GaveWay, GiveWay, Invalidate, Store, Vote,
+from ...protocol.packets import (Abort, Finish, GaveWay, GiveWay, Invalidate, Store, Sync, Vote,
                                  WhatBecameOf)
 from ...protocol.types import MAX_ID, ErrorCode
 from .conversation import METADATA, NOT_READY, Conversation, record
@@ -78,6 +78,20 @@ def test_what_became_of_it_is_asked_until_it_is_known():
     _, answer = c.master.hears(WhatBecameOf)
     answer(WhatBecameOf.Answer(txn.ttid, 12))
     assert finish.result == 12
+
+
+def test_a_sync_waits_for_what_is_held_back():
+    c, txn, finish = finishing()
+    lose_primary(c, last_tid=12)
+    _, answer = c.master.hears(WhatBecameOf)
+    sync = c.do('sync')
+    _, answer_sync = c.master.hears(Sync)
+    answer_sync(Sync.Answer(12))
+    assert not sync.done and not c.client.invalidations
+    answer(WhatBecameOf.Answer(txn.ttid, 12))
+    _, answer_sync = c.master.hears(Sync)
+    answer_sync(Sync.Answer(12))
+    assert sync.result == 12 and c.client.invalidations[-1].tid == 12
 
 
 def test_nobody_can_tell():

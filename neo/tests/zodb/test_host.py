@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -161,6 +162,28 @@ def test_an_abort_in_the_middle_of_a_call_is_not_forgotten(cluster):
     storage._access.session.call(lambda core: storage.tpc_abort(txn))
     with soon():
         commit(other, (p64(1), z64, b'other'))
+
+
+@pytest.mark.parametrize('method, arguments', [
+    ('sync', (False,)), ('prefetch', ([z64], p64(1))), ('cache_statistics', ())])
+def test_who_only_reads_does_not_see_that_a_core_is_replaced(cluster, method, arguments):
+    """Another thread is cut off in a call while this one waits for its turn."""
+    storage = cluster.client()
+    storage.sync()
+    session, me = storage._access.session, threading.get_ident()
+    works = threading.Event()
+
+    def fail(core):
+        works.set()
+        wait_for(lambda: sys._current_frames()[me].f_code.co_name == '_do', 'it waits')
+        raise ZeroDivisionError
+    with ThreadPoolExecutor(1) as pool:
+        end = pool.submit(session.call, fail)
+        assert works.wait(10)
+        getattr(storage, method)(*arguments)
+        with pytest.raises(ZeroDivisionError):
+            end.result(10)
+    assert storage._access.current() is not session
 
 
 # -- finalizers, locks of others, forks -----------------------------------------------------------
