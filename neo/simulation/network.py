@@ -9,6 +9,7 @@ from collections import deque
 from ..protocol import codec, limits
 
 FIN = object()                      # the end of a stream
+SLOWEST = 3.0                       # seconds that anything is on its way, if it is not cut
 OPENED = object()                   # to who connected: the connection is there
 
 
@@ -111,7 +112,7 @@ class Network:
             delay *= 30
         if self.slow:
             delay *= max(self.slow.get(source.name, 1), self.slow.get(target.name, 1))
-        return delay
+        return min(delay, SLOWEST)
 
     def fly(self, end, chunk):
         end.flight.append(chunk)
