@@ -76,11 +76,16 @@ class Commits:
             raise StorageTransactionError('Duplicate tpc_begin calls for same transaction')
         imposed = None if tid is None else tid_to_impose(tid)
         metadata = checked_status(status), *described(transaction)
+        reference = self._reference(transaction)
         session = self._access.current()
         begun = session.run(Client.begin, imposed)
-        key = id(transaction)
-        reference = weakref.ref(transaction, partial(self._gone, key))
-        self._pending[key] = Pending(reference, session, begun, metadata)
+        self._pending[id(transaction)] = Pending(reference, session, begun, metadata)
+
+    def _reference(self, transaction):
+        try:
+            return weakref.ref(transaction, partial(self._gone, id(transaction)))
+        except TypeError:
+            return lambda: transaction      # it has slots
 
     def _gone(self, key, reference):
         """Called by the garbage collector, anywhere."""

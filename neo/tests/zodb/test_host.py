@@ -593,6 +593,24 @@ def test_arguments_of_other_types_harm_nobody(cluster):
     assert storage._access.session is session
 
 
+class Slots:
+    """ZODB asks for no more of a transaction."""
+
+    __slots__ = 'user', 'description', 'extension'
+
+    def __init__(self):
+        self.user, self.description, self.extension = '', '', {}
+
+
+def test_a_transaction_that_can_not_be_referred_to_weakly(cluster):
+    storage, txn = cluster.client(), Slots()
+    storage.tpc_begin(txn)
+    storage.store(p64(1), z64, b'one', '', txn)
+    storage.tpc_vote(txn)
+    tid = storage.tpc_finish(txn)
+    assert storage.load(p64(1)) == (b'one', tid)
+
+
 def test_data_belong_to_the_storage_once_they_are_stored(cluster):
     storage, other = cluster.client(), cluster.client()
     buffer = bytearray(b'one')
