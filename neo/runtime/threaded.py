@@ -262,7 +262,6 @@ class ThreadedNode:
         self._polls = False
         self._last_read = clock.now()
         if self._end is not None:
-            self._release()
             return
         outer = waiter.outer
         if outer is not None:
@@ -365,9 +364,11 @@ class ThreadedNode:
         self._standby, self._background_waker = standby, Waker()
         self._driver, self._background = driver, _Waiter(None, None)
         self._last_read = clock.now()
-        self._open.acquire()
+        opened = threading.Lock()
+        opened.acquire()
         # Not by `threading`, where an interrupt may leave a thread that hangs half-way.
         start_new_thread(self._serve, ())
+        self._open = opened             # if this is cut off, nobody needs to wait for it
         _started[id(self)] = self
         self.node.start(clock.now())
 
@@ -384,7 +385,9 @@ class ThreadedNode:
                 elif self._end is None:
                     self._standby.acquire(timeout=IDLE)
         finally:
-            self._do_in_background(self._end_background)
+            self._do_in_background(self._shut_by_background)
+            self._await_reader()
+            self._do_in_background(self._release)
             self._tell_all()
 
     def _do_in_background(self, function, *args):
@@ -453,13 +456,17 @@ class ThreadedNode:
                 self._reader = None
                 self._last_read = clock.now()
 
-    def _end_background(self):
+    def _shut_by_background(self):
         if self._end is None:
             self._lose('the thread in the background has ended')
         if self._reader is self._background:
             self._reader = None
-        self._background = None
-        self._release()
+
+    def _await_reader(self):
+        """It leaves its poll, unless it is held up, or was cut off where it should have left."""
+        end = clock.now() + 2 * NAP
+        while self._reader is not None and clock.now() < end:
+            self._standby.acquire(timeout=IDLE)
 
     # -- the end ----------------------------------------------------------------------------
     def close(self):
@@ -487,10 +494,11 @@ class ThreadedNode:
             self._wake(waiter)
 
     def _release(self):
-        """Close the sockets, once nobody can be in a poll."""
-        if self._reader is None and self._background is None and self._open.locked():
-            self._driver.close()
-            self._background_waker.close()
+        """Close the sockets.  Who is held up, if anybody, will find them closed."""
+        self._reader = self._background = None
+        self._driver.close()
+        self._background_waker.close()
+        if self._open.locked():
             self._open.release()
 
     def after_fork(self):

@@ -362,7 +362,7 @@ def test_interrupts_at_any_moment(server, alarm, kind):
     def replace_lost():
         nonlocal client, made
         client.close()
-        assert not client._open.locked()
+        until(lambda closed=client: not closed._open.locked())
         client, made = ThreadedNode(Core(server), **ERRORS), made + 1
 
     def work(number):
