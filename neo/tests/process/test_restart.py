@@ -10,6 +10,7 @@ import pytest
 import ZODB
 from ZODB.utils import p64, u64
 
+from ...storage.engine import open_engine
 from ..daemons import Cluster, wait_for
 from . import bank
 
@@ -21,8 +22,10 @@ SEEDS = range(int(os.environ.get('NEO_SEEDS', 3)))
 def rows(database):
     """The history that a storage keeps, and what is locked."""
     with closing(sqlite3.connect('file:%s?mode=ro' % database, uri=True)) as connection:
-        return [sorted(connection.execute('SELECT * FROM ' + table), key=repr)
-                for table in ('trans', 'obj', 'locked WHERE told = 0')]
+        found = [sorted(connection.execute('SELECT * FROM ' + table), key=repr)
+                 for table in ('trans', 'obj')]
+    with closing(open_engine('SQLite', str(database))) as engine:
+        return [*found, engine.locked()]
 
 
 def check_databases(cluster):
