@@ -11,7 +11,7 @@ from ...protocol.packets import Conflict, DoesWait, GiveWay
 from ...protocol.types import Metadata, NodeKind, ObjectSerial
 from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed
 from .operation import DONE, Operation, succeeded
-from .part import RECORD_OVERHEAD, Part
+from .part import RECORD_OVERHEAD, Part, size_of
 
 
 class State(IntEnum):
@@ -141,8 +141,7 @@ class Transaction:
         return self.add(client, record)
 
     def add(self, client, record, internal=False):
-        data = record.data
-        size = RECORD_OVERHEAD + (len(data) if data else 0)
+        size = size_of(record)
         self.size += size
         self.route(client, record.oid, record, None, size)
         return self.waiting_for_window(client, internal)

@@ -51,17 +51,31 @@ class Part(Context):
                 self.peer, self.session = link.peer, link.session
         return self.peer
 
-    def take(self):
-        batch = tuple(self.records), tuple(self.checks)
+    def take(self, amounts):
+        """All that was not sent, as `[(records, checks, size)]`: more than one if the storage was
+        not connected for a while, as a packet has a limit."""
+        batches, records, checks, size = [], self.records, self.checks, self.size
         self.records, self.checks, self.size = [], [], 0
-        return batch
+        while size > amounts.store_batch and len(records) > 1:
+            taken = count = 0
+            while count < len(records) and (
+                    not count or taken + size_of(records[count]) <= amounts.store_batch):
+                taken += size_of(records[count])
+                count += 1
+            batches.append((tuple(records[:count]), (), taken))
+            records, size = records[count:], size - taken
+        batches.append((tuple(records), tuple(checks), size))
+        return batches
 
     def flush(self, client):
         peer = self.reach(client)
         if peer is not None and self.size:
-            size = self.size
-            self.unacked += size
-            client.ask(peer, Store(self.transaction.ttid, *self.take()), Batch(self, size))
+            for batch in self.take(client.amounts):
+                self._store(client, *batch)
+
+    def _store(self, client, records, checks, size):
+        self.unacked += size
+        client.ask(self.peer, Store(self.transaction.ttid, records, checks), Batch(self, size))
 
     def vote(self, client):
         """Ask for what is missing of its vote."""
@@ -74,8 +88,11 @@ class Part(Context):
                     # What is resolved now has to take the place of what it voted.
                     self.give_way(client)
                 self.asked = True
+                *first, (records, checks, _) = self.take(client.amounts)
+                for batch in first:
+                    self._store(client, *batch)
                 client.ask(peer, Vote(
-                    self.transaction.ttid, *self.take(), tuple(sorted(self.oids)),
+                    self.transaction.ttid, records, checks, tuple(sorted(self.oids)),
                     tuple(self.metadata)), self)
 
     def give_way(self, client):
@@ -96,6 +113,11 @@ class Part(Context):
     def refused(self, client, peer, error):
         self.asked = False
         self.transaction.fail(client, exception_for(error, peer))
+
+
+def size_of(record):
+    """Bytes of a record in a packet."""
+    return RECORD_OVERHEAD + (len(record.data) if record.data else 0)
 
 
 class Batch(Context):

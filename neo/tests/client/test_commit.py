@@ -85,6 +85,23 @@ def test_many_small_records_make_a_batch_too():
     assert len(packet.records) == limits.STORE_BATCH_RECORDS
 
 
+def test_what_has_waited_for_a_storage_is_sent_in_batches():
+    c = Conversation()
+    c.welcome(last_tid=10)
+    c.gives_ids()
+    txn = c.begin()
+    for oid in range(3):
+        c.do('store', txn, record(oid, 0, BIG))
+    c.do('store', txn, record(3, 0, bytes(3 * limits.STORE_BATCH)))
+    c.do('check', txn, 4, 9)
+    c.do('vote', txn, METADATA)
+    storage = c.meet('S1')
+    for oid in range(3):
+        storage.hears(Store, records=(record(oid, 0, BIG),), checks=())
+    storage.hears(Vote, records=(record(3, 0, bytes(3 * limits.STORE_BATCH)),), checks=((4, 9),),
+                  oids=(0, 1, 2, 3))
+
+
 def test_a_storage_that_does_not_acknowledge_stops_the_sender():
     c, txn, (storage,) = begun()
     stores = []
