@@ -1,10 +1,10 @@
 """The admin node: it knows what the primary says of the cluster, and passes orders on to it."""
 from ..cluster import seek
 from ..cluster.addresses import readable
-from ..cluster.ids import node_order
+from ..cluster.ids import node_order, utc
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol.packets import DescribeCluster, Identify
-from ..protocol.types import ClusterState, ErrorCode, NodeKind
+from ..protocol.types import ClusterState, ErrorCode, NodeInfo, NodeKind
 from . import follow, serve
 
 CTL, MASTER = NodeKind.CTL, NodeKind.MASTER
@@ -91,11 +91,20 @@ class Admin(Node):
                 self.primary.id, readable(self.seek.address), self.now - self.primary.heard)
         return self.reason
 
+    def _node_infos(self):
+        # That the primary says nothing is what it can't tell.
+        nodes = dict(self.nodes)
+        primary = self.primary
+        if primary is not None and primary.silent and primary.id in nodes:
+            *known, condition = nodes[primary.id]
+            silence = 'it says nothing, since %s' % utc(primary.heard)
+            nodes[primary.id] = NodeInfo(*known, '; '.join(filter(None, (silence, condition))))
+        return tuple(sorted(nodes.values(), key=lambda info: node_order(info.id)))
+
     def description(self, last_tid=0, last_oid=0):
-        nodes = sorted(self.nodes.values(), key=lambda info: node_order(info.id))
         return DescribeCluster.Answer(
             self.phase, self.why(), self.cluster, self.cluster_id,
-            self.primary.id if self.primary else None, tuple(nodes), self.partitions, self.table,
-            last_tid, last_oid)
+            self.primary.id if self.primary else None, self._node_infos(), self.partitions,
+            self.table, last_tid, last_oid)
 
     handlers = handler_table(follow, serve)

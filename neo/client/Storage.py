@@ -58,6 +58,11 @@ class Storage(ConflictResolvingStorage):
             raise NEOStorageError('more than one master is not available in this version')
         compress = compression.compressor(compress)
         cache_size, wait_timeout = int(cache_size), float(wait_timeout)
+        if not isinstance(name, str) or not 0 < len(name) <= limits.MAX_NAME:
+            raise ValueError('name is that of a cluster, of 1 to %d characters, not %r' % (
+                limits.MAX_NAME, name))
+        if not (cache_size >= 0 and wait_timeout >= 0):
+            raise ValueError('neither cache_size nor wait_timeout can be below 0')
         self._name = name
         self._sort_key = None
         self._read_only = bool(read_only)

@@ -87,20 +87,23 @@ def pt_lines(description, first=0, last=None, node=None):
 def ids(description):
     table = description.table
     return {'ptid': table[1] if table else None,
-            'last_oid': hexadecimal(description.last_oid),
-            'last_tid': hexadecimal(description.last_tid),
+            'last_oid': last(description, description.last_oid),
+            'last_tid': last(description, description.last_tid),
             'last_time': moment(description.last_tid),
             'cluster_id': description.cluster_id and description.cluster_id.hex()}
 
 
-def hexadecimal(id):
-    return '0x%016x' % id
+def last(description, id):
+    """None if it is not known: a primary knows it while it serves, and it is 0 in a new cluster."""
+    serves = description.state == ClusterState.RUNNING and not description.reason
+    return '0x%016x' % id if id or serves else None
 
 
 def ids_lines(description):
     found = ids(description)
     when = found.pop('last_time')
-    found['last_tid'] += ' (%s)' % when if when else ''
+    if when:
+        found['last_tid'] += ' (%s)' % when
     return ['%s = %s' % (name, '-' if value is None else value) for name, value in found.items()]
 
 
@@ -114,7 +117,7 @@ def summary(description):
             'clients': sum(node['kind'] == 'client' for node in found),
             'partitions': description.partitions,
             'replicas': description.table[2] if description.table else None,
-            'last_tid': hexadecimal(description.last_tid),
+            'last_tid': last(description, description.last_tid),
             'last_time': moment(description.last_tid),
             'trouble': {node['id']: node['condition'] for node in found if node['condition']}}
 

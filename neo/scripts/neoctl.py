@@ -9,7 +9,7 @@ from ..cluster.addresses import parse
 from ..ctl.commands import NotAvailable, add_commands
 from ..ctl.show import Nothing
 from ..runtime.ask import TIMEOUT, NoAnswer, ask
-from .options import ADMIN, ADMIN_PORT, BIND, KEYS, Parser, UsageError, read_section
+from .options import ADMIN, ADMIN_PORT, BIND, KEYS, Parser, UsageError, read_section, seconds
 
 # -- command line -----------------------------------------------------------------------------
 def parser():
@@ -23,7 +23,7 @@ def parser():
     result.add_argument('-f', '--file', metavar='FILE',
                         help='configuration file; the address is `bind` in its section')
     result.add_argument('-s', '--section', metavar='NAME', help='(default: admin)')
-    result.add_argument('-t', '--timeout', metavar='SECONDS', type=float, default=TIMEOUT,
+    result.add_argument('-t', '--timeout', metavar='SECONDS', type=seconds, default=TIMEOUT,
                         help='how long to wait for an answer (default: %(default)g)')
     for option in 'ca', 'cert', 'key':
         result.add_argument('--' + option, metavar='FILE', help=argparse.SUPPRESS)

@@ -68,12 +68,14 @@ class Waiting(Operation):
         self.transaction.waited += seconds
         return self.transaction.waited
 
-    def waits_for(self, client):
+    def lacks(self, client):
         missing = self._missing()
-        if missing:
-            return client.links.missing(missing) or client.missing() or ', '.join(missing)
+        return missing and (
+            client.links.missing(missing) or client.missing() or ', '.join(missing))
+
+    def waits_for(self, client):
         transaction = self.transaction
-        return '%s, with transaction %#x' % (client.links.describe(
+        return self.lacks(client) or '%s, with transaction %#x' % (client.links.describe(
             [part.storage for part in transaction.parts.values() if part.asked or part.unacked])
             or 'an earlier import', transaction.ttid)
 

@@ -114,6 +114,9 @@ class Finishing(Operation):
         if self.internal:
             self.transaction.importing.finish_ended(client, self)
 
+    def lacks(self, client):
+        return client.missing() if self.ttid in client.outcomes.unknown else ''
+
     def waits_for(self, client):
         if self.ttid in client.outcomes.unknown:
             return '%s, to know what became of transaction %#x' % (

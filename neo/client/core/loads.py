@@ -66,10 +66,10 @@ class Read(Operation):
     def sent(self, client):
         """It is about to be sent; `packet` can still be changed."""
 
-    def waits_for(self, client):
+    def lacks(self, client):
         if client.phase != ClusterState.RUNNING:
             return client.missing()
-        return client.links.missing(self.candidates(client)) or 'an answer'
+        return client.links.missing(self.candidates(client))
 
     # -- as the context of its request ----------------------------------------------------
     def answered(self, client, peer, answer):

@@ -49,7 +49,11 @@ class Operation(Context):
     # -- waiting ----------------------------------------------------------------------------
     def waits_for(self, client):
         """For what and whom, in words."""
-        return client.missing() or 'an answer'
+        return self.lacks(client) or 'an answer'
+
+    def lacks(self, client):
+        """What is not there that it needs, in words; false if it has only to be answered."""
+        return client.missing()
 
     def counts(self, client):
         """Does time count against its patience?  Not what others may rightly take."""
@@ -163,7 +167,8 @@ class Operations:
                 left = operation.left(client)
                 if left is not None and left <= 0:
                     operation.expired(client)
-                elif left is not None or client.now - operation.since >= limits.WAITING_SAID:
+                elif (client.now - operation.since >= limits.WAITING_SAID
+                      or left is not None and operation.lacks(client)):
                     waiting[operation] = left
         self._say(client, waiting)
         if self.unfinished:

@@ -113,8 +113,11 @@ class Reserve:
 
     def space(self):
         promised = self._log + self._file
-        free = self._left() + self.size + self._unused() - self.kept - promised - self.turn
-        return Space(self.database, max(0, free), min(self.kept, self.size), promised)
+        # A disk that is smaller than the reserve is kept as a whole, also where there is no room
+        # for the file.
+        there = self._left() + self.size
+        free = there + self._unused() - self.kept - promised - self.turn
+        return Space(self.database, max(0, free), min(self.kept, there), promised)
 
     def _covers(self, need):
         return need <= self.size or self._grow(-(-need // STEP) * STEP) or self._grow(need)

@@ -169,7 +169,9 @@ def test_a_silent_primary_is_named_at_once(world):
         world.step(events.TimerFired('peers'))
         assert world.now < 1e9 + limits.PEER_TIMEOUT
     found = world.sent(CTL)[-1].packet
-    assert found.primary == 'M1' and found.nodes == (M1, S1)
+    silent, storage = found.nodes
+    assert found.primary == silent.id == 'M1' and storage == S1
+    assert re.fullmatch('it says nothing, since 2001-09-09 01:4.* UTC', silent.condition)
     assert re.fullmatch(r'M1 at 10.0.0.1:10000 says nothing \(for \d+ s\)', found.reason)
     assert world.ask(DescribeCluster()) == found
     world.hear(MASTER, DescribeIds.Answer(b'c' * 16, 0, 0), asked.request_id)
@@ -177,7 +179,7 @@ def test_a_silent_primary_is_named_at_once(world):
     world.hear(MASTER, SetClusterState.Answer('done'), order.request_id)
     assert world.sent(CTL)[0].packet.message == 'done'
     found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0))
-    assert found.reason == ''
+    assert found.reason == '' and found.nodes == (M1, S1)
 
 
 def test_it_comes_back_more_and_more_slowly_and_warns_once(world):

@@ -63,7 +63,9 @@ def test_bad_configuration(text):
     (dict(ca='ca.pem'), NEOStorageError),
     (dict(blob_dir='blobs'), NEOStorageError),
     (dict(master_nodes='127.0.0.1:1 127.0.0.1:2'), NEOStorageError),
-    (dict(master_nodes='nowhere'), ValueError),
+    (dict(master_nodes='nowhere'), ValueError), (dict(name=''), ValueError),
+    (dict(name='n' * 256), ValueError), (dict(wait_timeout=-1), ValueError),
+    (dict(wait_timeout=float('nan')), ValueError), (dict(cache_size=-1), ValueError),
     (dict(compress='gzip'), ValueError)])
 def test_refused_options(options, error):
     with pytest.raises(error):

@@ -58,10 +58,24 @@ def test_a_storage_that_is_not_there_is_named():
     fine = c.load(2)
     c.wait(2)
     assert waiting(c) == ['waiting for S2 (store-S2, s2:20000: Connection refused) for 1 s, '
-                          '9 s more at most, 2 operations in all']
-    c.wait(10)
+                          '9 s more at most']
+    c.wait(5)
+    assert waiting(c)[-1].endswith(', 2 operations in all')
+    c.wait(5)
     assert 'waiting for S2 (store-S2, s2:20000: Connection refused) for 10 s' in str(load.error)
     assert 'an answer' in str(fine.error)       # of S1, which says nothing
+
+
+def test_what_is_answered_soon_is_not_said():
+    """However busy it is: each look finds something that has just been asked."""
+    c = Conversation(wait_timeout=30.0)
+    storage, = c.up(last_tid=10)
+    for oid in 1, 2, 3:
+        load = c.load(oid)
+        c.wait(1)
+        storage.loads(5, oid=oid)
+        assert load.done
+    assert waiting(c) == []
 
 
 def test_a_transaction_waits_no_longer_than_one_operation_in_all():

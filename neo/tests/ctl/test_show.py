@@ -89,6 +89,16 @@ def test_ids():
         'cluster_id = -']
 
 
+@pytest.mark.parametrize('changes', [
+    dict(state=ClusterState.RECOVERING, reason='waiting for S2'),
+    dict(reason='M1 says nothing')])
+def test_what_is_not_known_is_not_shown_as_nothing(changes):
+    unknown = description(last_tid=0, last_oid=0, **changes)
+    assert show.ids_lines(unknown)[1:3] == ['last_oid = -', 'last_tid = -']
+    assert 'last_tid   -' in show.summary_lines(unknown)
+    assert show.summary(unknown)['last_tid'] is None
+
+
 def test_summary():
     lines = show.summary_lines(description(reason='why'))
     assert 'state      RUNNING: why' in lines

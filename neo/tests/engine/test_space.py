@@ -238,6 +238,17 @@ def test_the_disk_is_full_now_and_then(path, disk, seed):
     assert len(work.expected) > 10
 
 
+def test_a_disk_smaller_than_the_reserve_is_not_said_to_be_empty(tmp_path):
+    disk = SmallDisk(tmp_path / 'small', 12 * MiB)
+    try:
+        engine = SqliteEngine(disk.folder + '/data.sqlite')
+        space = engine.space()
+        assert space.free == 0 and 10 * MiB < space.reserved <= 12 * MiB
+        engine.close()
+    finally:
+        disk.close()
+
+
 # -- when it is full all the same -------------------------------------------------------------
 def test_the_message_names_path_free_and_reserve(path, disk):
     engine = SqliteEngine(path)
