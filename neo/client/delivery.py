@@ -61,13 +61,17 @@ class Delivery:
         as the thread is there that commits it: nobody is woken for it."""
         if self._telling is not None:
             return not self._teller[0].locked() and self._telling is not self._failed
+        if not self.core.invalidations:
+            return False
         own = self._next_own()
-        return bool(self.core.invalidations) and (own is None or not own.present.locked())
+        return own is None or not own.present.locked()
 
     def _may_tell(self):
         """Is there something that this thread may tell?"""
+        if not self.core.invalidations:
+            return False
         own = self._next_own()
-        return bool(self.core.invalidations) and (own is None or own.may_be_told())
+        return own is None or own.may_be_told()
 
     def deliver(self):
         """Tell what may be told by any thread, unless another one does so; False if it has

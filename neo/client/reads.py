@@ -48,21 +48,16 @@ class Reads:
 
     def _load(self, session, oid, before):
         """`(data, tid, next tid or None)`."""
-        record = session.call(Client.cached, oid, before)
-        entry = None
-        if record is None:
-            load = LoadObject(oid, before)
-            record = session.run(Client.attempt, load)
-            entry = load.entry
-        tid, next_tid, kind, expected, data, _ = record
+        load = session.threads.finished(Client.load_before, session.core, oid, before)
+        tid, next_tid, kind, expected, data, _ = load.result
         if expected is not None:
             try:
                 verify(oid, tid, expected, data)
             except BrokenData:
                 session.call(Client.forget, oid, tid)
                 raise
-            if entry is not None:
-                entry.checksum = None
+            if type(load) is LoadObject and load.entry is not None:
+                load.entry.checksum = None
         return data if kind == 0 else decompress(kind, data), tid, next_tid
 
     def _hear_of(self, tid):

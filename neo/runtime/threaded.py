@@ -100,17 +100,21 @@ class ThreadedNode:
         """Call `function(*args)`, which gives an operation of the core; wait till it is done.
 
         Gives its result or raises its error."""
-        operation = self._do(self._call, function, args)
-        if not operation.done:
-            waiter = _Waiter(operation, get_ident())
-            try:
-                self._do(self._join, waiter)
+        return self.finished(function, *args).result
+
+    def finished(self, function, *args):
+        """As `run`, but gives the operation itself."""
+        waiter = _Waiter(None, get_ident())
+        try:
+            operation = self._do(self._begin, waiter, function, args)
+            if not operation.done:
                 self._wait(waiter)
-            finally:
+        finally:
+            if waiter.operation is not None:
                 self._depart(waiter)
         if operation.error is not None:
             _raise(operation.error)
-        return operation.result
+        return operation
 
     def call(self, function, *args):
         """What `function(*args)` gives, called with the lock held; nothing is waited for."""
@@ -135,6 +139,14 @@ class ThreadedNode:
         # Another thread of the application that reads does it at once anyway.
         if self._reader is None or self._reader is self._background:
             self._turn(self._driver.poll(0))
+
+    def _begin(self, waiter, function, args):
+        operation = self._call(function, args)
+        if not operation.done:
+            waiter.operation = operation
+            self._waiters[id(operation)] = waiter
+            self._take_place(waiter)
+        return operation
 
     def _call(self, function, args):
         if self._driver is None:
@@ -202,11 +214,6 @@ class ThreadedNode:
         self._busy = False
 
     # -- waiting ----------------------------------------------------------------------------
-    def _join(self, waiter):
-        if not waiter.operation.done:
-            self._waiters[id(waiter.operation)] = waiter
-            self._take_place(waiter)
-
     def _wait(self, waiter):
         while not waiter.operation.done:
             self._check_end()

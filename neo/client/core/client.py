@@ -26,11 +26,6 @@ class Client(ClientNode):
         """Result: the last tid anybody has heard of; invalidations up to it have come."""
         return self.attempt(loads.Synchronization())
 
-    def cached(self, oid, before):
-        """What `load_before` would give, if that is in the cache, else None."""
-        entry = self.cache.load(oid, before, self.heard)
-        return None if entry is None else entry.record()
-
     def forget(self, oid, tid):
         """The data of this revision are broken."""
         entry = self.cache.holds(oid, tid + 1, tid)
