@@ -73,6 +73,8 @@ class Application:
         """A thread that has not heard of a replacement yet is told by what it does next."""
         if operation.done or operation in self.client.operations.unfinished:
             return operation
+        if hasattr(operation, 'ttid'):          # an import: nobody was waiting for it yet
+            return self.client.find_out(operation)
         return failed(TransactionFailed('the client was replaced'))
 
     def replace(self):
@@ -87,8 +89,7 @@ class Application:
         waiting, self._waiting = self._waiting, {}
         for operation, generator in waiting.values():
             if not operation.done:
-                operation = (self.client.find_out(operation) if hasattr(operation, 'ttid')
-                             else self._asked_of_present(operation))
+                operation = self._asked_of_present(operation)
             if operation.done:
                 self._wake(generator, operation)
             else:
