@@ -16,6 +16,8 @@ from ..protocol.checksum import checksum
 from ..protocol.types import MAX_TID, Compression, Record
 from . import history as outcome
 
+CHUNKS = 300                    # of one iteration
+
 
 class GaveUp(Exception):
     """The application aborts this transaction by its own will."""
@@ -344,8 +346,11 @@ def history_of(application, oid, before, limit):
 
 
 def iterate(application, start, stop):
-    """All transactions and records with start <= tid < stop, chunk by chunk."""
+    """All transactions and records with start <= tid < stop, chunk by chunk.  Nothing is noted of
+    one that takes too many: where chunks are small and the network is slow, its thread would do
+    nothing else."""
     client = application.client
+    left = CHUNKS
     yield client.when_ready()
     transactions, records = {}, {}
     for call, place in (client.list_transactions, (start,)), (client.list_records, (start, None)):
@@ -353,6 +358,9 @@ def iterate(application, start, stop):
         while waiting:
             rows, at = waiting.pop(), place
             while at is not None:
+                left -= 1
+                if not left:
+                    return
                 found = yield call(rows, *at, stop)
                 if isinstance(found, Regroup):      # these rows can't be read together any more
                     waiting += found.groups
