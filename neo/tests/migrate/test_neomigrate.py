@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import ZODB
@@ -13,6 +12,7 @@ from ZODB.utils import u64
 
 from ...client.Storage import Storage
 from ...local.cluster import LocalCluster
+from ..daemons import wait_for
 from . import databases
 
 LIMIT = 120         # seconds that nothing here should take
@@ -124,13 +124,10 @@ def test_into_two_storages_without_replicas(files, tmp_path):
 
 def wait_for_progress(cluster, process):
     """Until a part of it is there."""
-    deadline = time.monotonic() + LIMIT
     storage = open_storage(cluster)
     try:
-        while not u64(storage.lastTransaction()):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(POLL)
+        wait_for(lambda: u64(storage.lastTransaction()), 'something was copied', LIMIT, POLL)
+        assert process.poll() is None, process.stderr.read()
     finally:
         storage.close()
 

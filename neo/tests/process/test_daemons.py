@@ -7,7 +7,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -171,11 +170,8 @@ def test_a_log_file_leaves_stderr_alone(tmp_path, free):
     with subprocess.Popen(
             command('neoadmin', '-c', 'test', '-b', free(), '-m', free(), '-l', 'a.log'),
             cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + TIMEOUT
         log = tmp_path / 'a.log'
-        while not (log.exists() and 'no primary master' in log.read_text()):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.02)
+        wait_for(lambda: log.exists() and 'no primary master' in log.read_text(), 'a line')
         process.terminate()
         assert process.communicate(timeout=TIMEOUT) == (None, '')
         assert process.returncode == 0

@@ -5,13 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 from ...local.cluster import LocalCluster
 from ...local.ports import preferred
 from ...scripts import neosimple
+from ..daemons import wait_for
 from .test_daemons import ROOT, TIMEOUT, command, environment
 
 CHILD = re.compile(r'neo\.local\.child')
@@ -30,13 +30,6 @@ def children_in(directory):
         if CHILD.search(line) and folder.startswith(str(directory)):
             found.append(int(pid))
     return found
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def run(*arguments):
@@ -59,7 +52,7 @@ def simple(tmp_path):
     finally:
         process.kill()
         process.communicate()
-        wait_for(lambda: not children_in(tmp_path))
+        wait_for(lambda: not children_in(tmp_path), 'no child is left')
 
 
 def test_it_says_how_to_connect(simple):
@@ -97,7 +90,7 @@ def test_a_signal_stops_all_cleanly(simple, number, tmp_path):
 def test_nothing_is_left_when_it_is_killed(simple, tmp_path):
     simple.kill()
     simple.wait()
-    wait_for(lambda: not children_in(tmp_path))
+    wait_for(lambda: not children_in(tmp_path), 'no child is left')
 
 
 def pids(directory, command):
@@ -112,7 +105,7 @@ def test_a_daemon_that_is_killed_is_started_again(simple, tmp_path, command):
     line = simple.stderr.readline()
     assert re.fullmatch(r'neosimple: \w+ has ended by SIGKILL, and is started again\n', line)
     neoctl = [line.strip() for line in simple.said.splitlines() if line.startswith('    ')][1]
-    wait_for(lambda: 'RUNNING\n' in pasted(neoctl).stdout)
+    wait_for(lambda: 'RUNNING\n' in pasted(neoctl).stdout, 'it runs again')
     assert pids(tmp_path, command) != [pid]
     simple.send_signal(signal.SIGINT)
     assert simple.communicate(timeout=TIMEOUT)[1] == ''

@@ -1,7 +1,6 @@
 import gc
 import os
 import random
-import signal
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ from neo.protocol.packets import Error, Load, Ping, Sync, TakeOids
 from neo.protocol.types import ErrorCode
 from neo.runtime.threaded import IDLE, ThreadedNode
 
+from ..alarms import alarms
 from .peer import Peer, until
 from .toys import Core, Echo, running
 
@@ -319,20 +319,8 @@ class Interrupted(Exception):
 
 @pytest.fixture
 def alarm():
-    """A function: call another one in the main thread, from a signal handler, after so long."""
-    def strike(signum, frame):
-        action()
-
-    def set_alarm(function, seconds):
-        nonlocal action
-        action = function
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    action = None
-    before = signal.signal(signal.SIGALRM, strike)
-    yield set_alarm
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with alarms() as alarm:
+        yield alarm
 
 
 def running_threads():

@@ -15,10 +15,7 @@ from .script import PARTITIONS, ROWS, TTID, Error, Script, metadata, record, tab
 
 
 @pytest.fixture
-def script():
-    script = Script()
-    script.m = script.serve()
-    script.a, script.b = script.client('C1'), script.client('C2')
+def script(script):
     script.commit(script.a, script.m, TTID, 100, record(1))
     return script
 

@@ -6,18 +6,10 @@ from neo.protocol.packets import (ListRecords, ListTransactions, Load, Measure, 
                                   TableChanged)
 from neo.protocol.types import CellState, ErrorCode, Record
 
-from .script import PARTITIONS, TTID, Script, metadata, record, table
+from .script import PARTITIONS, TTID, metadata, record, table
 
 ROWS = tuple(range(PARTITIONS))
 END = 1 << 62
-
-
-@pytest.fixture
-def script():
-    script = Script()
-    script.m = script.serve()
-    script.a, script.b = script.client('C1'), script.client('C2')
-    return script
 
 
 def test_load(script):

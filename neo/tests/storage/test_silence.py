@@ -1,22 +1,13 @@
 """Who blocks others and says nothing is reported; who waits as well is not silent."""
-import pytest
 
 from neo.protocol import limits
 from neo.protocol.packets import ClientIsSilent, DoesWait, GiveWay, Vote
 from neo.storage.silence import LOOKS, SILENCE
 
-from .script import TTID, Script, record
+from .script import TTID, record
 
 OLD, YOUNG = TTID, TTID + 1
 STEP = limits.LOCK_PATIENCE / LOOKS
-
-
-@pytest.fixture
-def script():
-    script = Script()
-    script.m = script.serve()
-    script.a, script.b = script.client('C1'), script.client('C2')
-    return script
 
 
 def reported(script):

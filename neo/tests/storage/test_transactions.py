@@ -5,17 +5,9 @@ from neo.protocol import limits
 from neo.protocol.packets import Conflict, GiveWay, Load, Lock, Store, Vote, WhatBecameOf
 from neo.protocol.types import ErrorCode
 
-from .script import TTID, Error, Script, metadata, record
+from .script import TTID, Error, metadata, record
 
 OLD, YOUNG = TTID, TTID + 1
-
-
-@pytest.fixture
-def script():
-    script = Script()
-    script.m = script.serve()
-    script.a, script.b = script.client('C1'), script.client('C2')
-    return script
 
 
 def answer(party, request):

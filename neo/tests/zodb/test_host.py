@@ -23,9 +23,9 @@ from ZODB.utils import p64, u64, z64
 
 from ...client.exception import NEOStorageError, OutcomeUnknown
 from ...cluster.ids import tid_at
+from ..alarms import alarms, in_our_code
 from ..daemons import Cluster, wait_for
 from .test_client import begin, commit, soon
-from .test_interrupts import is_ours
 
 
 
@@ -38,24 +38,6 @@ def cluster():
 
 class Interrupt(BaseException):
     """What a signal handler of an application raises."""
-
-
-@contextmanager
-def alarms(handler):
-    """Gives a function that lets `handler()` be called after so many seconds, once; within our code
-    only, see test_interrupts.py."""
-    def strike(number, frame):
-        if is_ours(frame):
-            handler()
-        else:
-            signal.setitimer(signal.ITIMER_REAL, 2e-5)
-
-    before = signal.signal(signal.SIGALRM, strike)
-    try:
-        yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def count(database):
@@ -73,8 +55,8 @@ def test_a_signal_handler_that_closes(cluster, moment):
     for _ in range(5):
         storage = cluster.client()
         database = ZODB.DB(storage)
-        with soon(20), alarms(storage.close) as alarm:
-            alarm(moment)
+        with soon(20), alarms(in_our_code) as alarm:
+            alarm(storage.close, moment)
             with pytest.raises((NEOStorageError, StorageTransactionError)):
                 while True:
                     count(database)
@@ -108,8 +90,8 @@ def test_an_interrupted_end_leaves_no_locks(cluster, method):
     storage, other = cluster.client(), cluster.client()
     txn = begin(storage, (p64(1), z64, b'one'))
     storage.tpc_vote(txn)
-    with alarms(interrupt) as alarm, held_up(storage):
-        alarm(0.1)
+    with alarms(in_our_code) as alarm, held_up(storage):
+        alarm(interrupt, 0.1)
         with pytest.raises(Interrupt):
             getattr(storage, method)(txn)
     storage.tpc_abort(txn)

@@ -13,6 +13,7 @@ from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError
 from ZODB.utils import load_current, z64
 
+from ..alarms import alarms, in_our_code
 from ..daemons import Cluster, wait_for
 from .test_client import begin, commit, soon, switching_often
 
@@ -30,41 +31,8 @@ class Interrupted(KeyboardInterrupt):
 
 @pytest.fixture
 def alarm():
-    """A function: call another one in a signal handler after so many seconds; None: not any more.
-
-    It strikes within our code only.  Elsewhere it is put off: the libraries around us have locks
-    of their own that they leave locked when they are interrupted (logging does)."""
-    def strike(signum, frame):
-        nonlocal wanted
-        if wanted is None:
-            return
-        if not is_ours(frame):
-            signal.setitimer(signal.ITIMER_REAL, 2e-5)
-            return
-        function, wanted = wanted, None
-        function()
-
-    def set_alarm(function, seconds=0.0):
-        nonlocal wanted
-        wanted = function
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    wanted = None
-    before = signal.signal(signal.SIGALRM, strike)
-    yield set_alarm
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def is_ours(frame):
-    while frame is not None:
-        name = frame.f_globals.get('__name__', '')
-        if name.startswith(('neo.client', 'neo.runtime')):
-            return True
-        if name.startswith(('logging', 'threading', 'transaction', 'neo.tests', 'weakref')):
-            return False
-        frame = frame.f_back
-    return False
+    with alarms(in_our_code) as alarm:
+        yield alarm
 
 
 def interrupt():
