@@ -8,7 +8,7 @@ Some tables wait for what uses them: chunks of blobs, orders to pack, cursors of
 from collections import namedtuple
 from types import SimpleNamespace
 
-VERSION = 3     # of the schema; kept in the database
+VERSION = 4     # of the schema; kept in the database
 
 # Data above this many bytes stand in a table of their own: they are written once, not moved when a
 # transaction is locked, and not read when rows are looked through.
@@ -40,7 +40,8 @@ TABLES = dict(
     obj=Table(dict(oid=ID, tid=ID, **_REVISION), ['oid', 'tid'], [['tid', 'oid']]),
     large=Table(dict(id=ID, data=DATA), ['id']),
     pending_obj=Table(dict(number=ID, oid=ID, tid=ID, **_REVISION), ['number', 'oid', 'tid']),
-    # What has become locked, told and dropped, in one row for each commit: see locked.py.
+    # What has become locked, told and dropped, and how many objects there are then, in one row
+    # for each commit: see locked.py.
     lock_journal=Table(dict(number=ID, changes=DATA, checksum=BYTES), ['number']),
     # Ranges of tids that are not in the history, whatever the tables have of them.
     hidden=Table(dict(first=ID, last=ID, checksum=BYTES), ['first']),
@@ -101,7 +102,6 @@ STATEMENTS = dict(
     add_record=f'INSERT INTO obj (oid, tid, {_revision}) VALUES (?, ?, ?, ?, ?, ?, ?)',
     add_metadata=f'INSERT INTO trans (tid, ttid, {_metadata}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     exists='SELECT 1 FROM obj WHERE oid = ? LIMIT 1',
-    count_objects='SELECT COUNT(DISTINCT oid) FROM obj',
 
     newest=f'SELECT tid, {_revision} FROM obj WHERE oid = ? ORDER BY tid DESC LIMIT 1',
     older=f'SELECT tid, {_revision}, (SELECT MIN(tid) FROM obj WHERE oid = ? AND tid > ?)'

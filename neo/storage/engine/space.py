@@ -25,13 +25,6 @@ class Promise:
     def __init__(self):
         self.log = self.file = 0
 
-    def add(self, log, file):
-        """Negative numbers lower it, down to 0; returns by how much it has changed."""
-        log, file = max(log, -self.log), max(file, -self.file)
-        self.log += log
-        self.file += file
-        return log, file
-
 
 class Reserve:
     """`unused` tells how many bytes inside the database could be written again."""
@@ -57,19 +50,22 @@ class Reserve:
     def promise(self, ttid, size, count):
         log, file = size + count * LOG_ROW, size + count * FILE_ROW
         need = self.kept + self.turn + self._log + log
-        if not self._covers(need + self._file + file):
-            # Less of the disk is needed if the file itself has room.
-            if not self._covers(need + max(0, self._file + file - self._unused())):
-                return False
-        self._add(self._promises.setdefault(ttid, Promise()), log, file)
+        if need + self._file + file > self.size and not self._grows(need, self._file + file):
+            return False
+        self._add(ttid, log, file)
         return True
+
+    def _grows(self, log, file):
+        # Less of the disk is needed if the database itself has room.
+        return self._covers(log + file) or self._covers(log + max(0, file - self._unused()))
 
     def pended(self, ttid, size, inline, count):
         """So much of what was promised is being written; `inline` bytes of it are moved once
         more."""
-        promise = self._promises.setdefault(ttid, Promise())
-        self._add(promise, -size - count * LOG_ROW, -size - count * FILE_ROW)
-        self._add(promise, inline + count * FILE_ROW, count * FILE_ROW)
+        promise = self._promises.get(ttid) or Promise()
+        self._add(ttid, -min(promise.log, size + count * LOG_ROW),
+                  -min(promise.file, size + count * FILE_ROW))
+        self._add(ttid, inline + count * FILE_ROW, count * FILE_ROW)
         self.wrote(2 * size + count * FILE_ROW)
 
     def locked(self, ttid):
@@ -86,8 +82,12 @@ class Reserve:
             self._log -= promise.log
             self._file -= promise.file
 
-    def _add(self, promise, log, file):
-        log, file = promise.add(log, file)
+    def _add(self, ttid, log, file):
+        promise = self._promises.get(ttid)
+        if promise is None:
+            promise = self._promises[ttid] = Promise()
+        promise.log += log
+        promise.file += file
         self._log += log
         self._file += file
 
@@ -123,7 +123,7 @@ class Reserve:
         return need <= self.size or self._grow(-(-need // STEP) * STEP) or self._grow(need)
 
     def _left(self):
-        found = os.statvfs(self.database)
+        found = os.fstatvfs(self._descriptor)
         return found.f_bavail * found.f_frsize
 
     def _grow(self, size):

@@ -8,8 +8,6 @@ from .locked import Locks
 from .sql_reads import SqlReads
 from .sql_writes import SqlWrites
 
-OBJECTS = 'engine.objects'      # how many oids have a revision, among the named values
-
 
 class SqlEngine(SqlReads, SqlWrites):
     """A subclass opens the database, then calls `_read_state`.  It gives `_sql` (the statements),
@@ -40,6 +38,7 @@ class SqlEngine(SqlReads, SqlWrites):
             else:
                 self._broken_values.add(name)
         try:
+            self._objects = self._journaled = 0     # how many oids have a revision
             self._locks = Locks(self._read_journal())
         except (LookupError, ValueError):
             raise self._lost()
@@ -53,15 +52,14 @@ class SqlEngine(SqlReads, SqlWrites):
         self._last_large = self._execute(sql.last_large).fetchone()[0] or 0
         # No oid is above this one; it is not lowered by deletions.
         self._top_oid = self.last_oid()
-        self._objects = self._values.get(OBJECTS, 0)
-        if self._broken_values:
-            self._objects, = self._execute(sql.count_objects).fetchone()
 
     def _read_journal(self):
         """`(number, changes)`s, as they were written."""
         for number, packed in self._needed(
                 rows.journal_sum, self._execute(self._sql.lock_journal)):
-            yield number, msgpack.unpackb(packed, use_list=False)
+            self._objects, changes = msgpack.unpackb(packed, use_list=False)
+            self._journaled = self._objects
+            yield number, changes
 
     def _needed(self, sum_of, found):
         """These rows without their checksums, if all are whole."""
@@ -104,9 +102,7 @@ class SqlEngine(SqlReads, SqlWrites):
         if self._failed:
             raise EngineError(self._failed)
         if self._changed:
-            if self._objects != self._values.get(OBJECTS, 0):
-                self.put(OBJECTS, self._objects)
-            if self._locks.changes:
+            if self._locks.changes or self._objects != self._journaled:
                 self._write_journal()
             self._space.make_room()
             self._end()

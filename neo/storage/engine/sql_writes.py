@@ -180,7 +180,8 @@ class SqlWrites(Engine):
 
     def _write_journal(self):
         number, changes, is_whole = self._locks.entry()
-        packed = msgpack.packb(changes)
+        packed = msgpack.packb((self._objects, changes))
+        self._journaled = self._objects
         self._write(self._sql.add_to_journal, (
             number, packed, packing.journal_sum(number, packed)))
         if is_whole:

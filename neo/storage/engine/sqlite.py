@@ -56,7 +56,7 @@ def parse(database):
             settings[key] = _setting(database, key, value)
     if not path or '\0' in path or path.endswith('/') or os.path.isdir(path):
         raise EngineError('%r is not the path of a file' % database)
-    return os.path.abspath(path), settings
+    return os.path.realpath(path), settings
 
 
 def _setting(database, key, value):
