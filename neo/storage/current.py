@@ -29,8 +29,9 @@ class CurrentTids:
 
     def changed(self, oids, tid):
         """These have been written by `tid`; None: by several, so that they are asked for again."""
-        self._last_oid = max(self._last_oid, max(oids, default=-1))
         for oid in oids:
+            if oid > self._last_oid:
+                self._last_oid = oid
             if tid is None:
                 self._tids.pop(oid, None)
             else:

@@ -134,8 +134,9 @@ class Transactions:
             txn.in_engine = True
             txn.records.clear()
             txn.size = 0
-        # What was stored may have resolved the conflicts that a vote waits for.
-        self._end_vote(txn)
+        if txn.vote is not None:
+            # What was stored may have resolved the conflicts that it waits for.
+            self._end_vote(txn)
         return pended
 
     def _take(self, txn, oid, shared):

@@ -18,14 +18,6 @@ MARGIN = 16 * MiB
 LOG_ROW, FILE_ROW = 8 * KiB, 256
 
 
-class Promise:
-
-    __slots__ = 'log', 'file'       # bytes
-
-    def __init__(self):
-        self.log = self.file = 0
-
-
 class Reserve:
     """`unused` tells how many bytes inside the database could be written again."""
 
@@ -35,7 +27,7 @@ class Reserve:
         self.size = 0                   # of the file
         self.turn = 0                   # bytes that the next commit will have written
         self._unused = unused
-        self._promises = {}             # ttid -> Promise
+        self._promises = {}             # ttid -> (bytes of the log, of the file)
         self._log = self._file = 0      # their sums
         self._checked = 0               # the turn for which there was room
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
@@ -62,34 +54,29 @@ class Reserve:
     def pended(self, ttid, size, inline, count):
         """So much of what was promised is being written; `inline` bytes of it are moved once
         more."""
-        promise = self._promises.get(ttid) or Promise()
-        self._add(ttid, -min(promise.log, size + count * LOG_ROW),
-                  -min(promise.file, size + count * FILE_ROW))
-        self._add(ttid, inline + count * FILE_ROW, count * FILE_ROW)
+        log, file = self._promises.get(ttid, (0, 0))
+        moved = count * FILE_ROW
+        self._add(ttid, inline + moved - min(log, size + count * LOG_ROW),
+                  moved - min(file, size + moved))
         self.wrote(2 * size + count * FILE_ROW)
 
     def locked(self, ttid):
         """All that was promised is being written."""
-        promise = self._promises.pop(ttid, None)
-        if promise is not None:
-            self._log -= promise.log
-            self._file -= promise.file
-            self.wrote(promise.log + promise.file)
+        self.wrote(self.release(ttid))
 
     def release(self, ttid):
-        promise = self._promises.pop(ttid, None)
-        if promise is not None:
-            self._log -= promise.log
-            self._file -= promise.file
+        """Returns how much was promised."""
+        log, file = self._promises.pop(ttid, (0, 0))
+        self._log -= log
+        self._file -= file
+        return log + file
 
     def _add(self, ttid, log, file):
-        promise = self._promises.get(ttid)
-        if promise is None:
-            promise = self._promises[ttid] = Promise()
-        promise.log += log
-        promise.file += file
         self._log += log
         self._file += file
+        before = self._promises.get(ttid)
+        self._promises[ttid] = (log, file) if before is None else (
+            before[0] + log, before[1] + file)
 
     # -- the disk -------------------------------------------------------------------------
     def wrote(self, size):
