@@ -110,7 +110,12 @@ class Commits:
 
     def check(self, transaction, oid, serial):
         pending = self[transaction]
-        pending.session.run(Client.check, pending.core, oid_to_write(oid), serial_to_write(serial))
+        oid, serial = oid_to_write(oid), serial_to_write(serial)
+        other = pending.core.checks.get(oid, serial)
+        if other != serial:             # they can't both be current
+            raise ReadConflictError(oid=p64(oid), serials=(p64(max(other, serial)),
+                                                           p64(min(other, serial))))
+        pending.session.run(Client.check, pending.core, oid, serial)
 
     # -- the vote ---------------------------------------------------------------------------
     def vote(self, transaction):

@@ -11,6 +11,7 @@ from .engine.interface import BrokenData
 from .locks import Locks
 from .transaction import ENDED, LOCKED, LOCKING, OPEN, VOTED, VOTING, Transaction
 
+NONE = -1                       # a serial that is never current
 RECORD_OVERHEAD = 100           # bytes, roughly: what a record takes beside its data
 
 
@@ -126,7 +127,8 @@ class Transactions:
             txn.writes[oid] = base
             self._take(txn, oid, False)
         for oid, serial in checks:
-            txn.checks[oid] = serial
+            if txn.checks.setdefault(oid, serial) != serial:
+                txn.checks[oid] = NONE      # they can't both be current
             self._take(txn, oid, True)
         pended = txn.size > self.amounts.pending_in_memory
         if pended:

@@ -155,6 +155,20 @@ def test_failed_check(script):
     assert script.nothing_left()
 
 
+@pytest.mark.parametrize('serials', [(50, 100), (100, 50), (100, 150)])
+def test_two_serials_of_one_object_are_not_both_current(script, serials):
+    script.commit(script.a, script.m, TTID, 100, record(1))
+    for ttid, together in (TTID + 1, True), (TTID + 2, False):
+        checks = [(1, serial) for serial in serials]
+        if not together:
+            script.b.store(ttid, checks=checks[:1])
+        vote = script.b.vote(ttid, checks=checks if together else checks[1:], transactions=[])
+        assert answer(script.b, vote) is None
+        script.b.heard.clear()
+        script.b.abort(ttid)
+    assert script.nothing_left()
+
+
 def test_conflict_after_waiting(script):
     script.a.voted(OLD, record(1))
     vote = script.b.vote(YOUNG, record(1))

@@ -372,6 +372,18 @@ def test_what_a_conflict_says(cluster):
     assert caught.value.serials == (second, first)
 
 
+def test_two_serials_of_one_object_are_not_both_current(cluster):
+    storage = cluster.client()
+    first = commit(storage, (z64, z64, b'cpersistent\nPersistent\n.N.'))
+    second = commit(storage, (z64, first, b'cpersistent\nPersistent\n.N.'))
+    txn = begin(storage, (p64(1), z64, b'x'))
+    storage.checkCurrentSerialInTransaction(z64, first, txn)
+    with pytest.raises(ReadConflictError) as caught:
+        storage.checkCurrentSerialInTransaction(z64, second, txn)
+    storage.tpc_abort(txn)
+    assert caught.value.oid == z64 and caught.value.serials == (second, first)
+
+
 def test_resolved_oids_are_told(cluster):
     """tpc_vote returns what was merged, so that ZODB reads it again."""
     storage, other = cluster.client(), cluster.client()
