@@ -22,8 +22,9 @@ def take_ttids(master, peer, packet, request_id):
     transactions = master.transactions
     if not transactions.are_left(packet.count):
         raise Refused(ErrorCode.REFUSED, 'this primary has no ttids left: restart it')
-    master.answer(peer, request_id, TakeTtids.Answer(
-        transactions.take_ttids(packet.count), packet.count))
+    first = transactions.take_ttids(packet.count)
+    peer.data.take(first, packet.count)
+    master.answer(peer, request_id, TakeTtids.Answer(first, packet.count))
 
 
 @handles(TakeOids, sender=CLIENT, phase=RUNNING)
@@ -42,10 +43,9 @@ def sync(master, peer, packet, request_id):
 def finish(master, peer, packet, request_id):
     transactions = master.transactions
     ttid = packet.ttid
-    if ttid in transactions.denied or not transactions.was_given(ttid):
-        raise Refused(ErrorCode.RETRY, 'the primary has changed since this transaction began')
-    if ttid in transactions.by_ttid:
-        raise Refused(ErrorCode.REFUSED, 'transaction %#x is being finished' % ttid)
+    if ttid not in peer.data.ttids:
+        raise Refused(ErrorCode.RETRY, 'transaction %#x was not begun here by this client, or has'
+                      ' ended' % ttid)
     highest = check_oids(packet)
     check_imposed(master, packet)
     table = master.tables.in_force
@@ -57,6 +57,7 @@ def finish(master, peer, packet, request_id):
             master.clock.time(master.now), table.partitions)
     except OverflowError as error:
         raise Refused(ErrorCode.REFUSED, str(error))
+    del peer.data.ttids[ttid]
     master.oids.seen(highest)
     packet = Lock(ttid, transaction.changes[0][0], transaction.tid, tuple(sorted(written)))
     for storage in storages:

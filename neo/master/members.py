@@ -1,7 +1,10 @@
 """Who is there, and who has been: ids, sessions, and what is known of each node."""
+from itertools import islice
+
 from ..cluster.addresses import readable
 from ..cluster.ids import LETTERS, node_id, number_of
 from ..cluster.node import Refused
+from ..protocol.limits import MAX_TTIDS_OPEN
 from ..protocol.types import ErrorCode, Member, NodeKind
 
 STORAGE, ADMIN, CLIENT = NodeKind.STORAGE, NodeKind.ADMIN, NodeKind.CLIENT
@@ -11,7 +14,7 @@ class Joined:
     """What the master keeps of a node that has joined; the `data` of its Peer."""
 
     __slots__ = ('identity', 'address', 'name', 'session', 'cluster_id', 'clock_offset', 'term',
-                 'grant', 'held', 'settled', 'condition')
+                 'grant', 'held', 'settled', 'condition', 'ttids')
 
     def __init__(self, packet, address, session, now):
         self.identity = packet.identity
@@ -25,6 +28,16 @@ class Joined:
         self.held = None                        # TableKey of the newest it has written in this term
         self.settled = False                    # it was told in this term what to end
         self.condition = ''                     # what is wrong with it, in words
+        self.ttids = {}                         # of a client: those it may finish, in order
+
+    def take(self, first, count):
+        """A client is given ttids.  Which of them it has aborted it does not tell: the oldest ones
+        are forgotten when there are too many."""
+        ttids = self.ttids
+        ttids.update(dict.fromkeys(range(first, first + count)))
+        if len(ttids) > MAX_TTIDS_OPEN:
+            for ttid in list(islice(ttids, len(ttids) - MAX_TTIDS_OPEN)):
+                del ttids[ttid]
 
     def end_term(self):
         self.grant = self.held = None

@@ -55,6 +55,6 @@ def what_became_of(master, peer, packet, request_id):
         return
     # A *finish* that is still on its way, by a connection that its client has given up, must not
     # make a liar of this answer.
-    if transactions.was_given(ttid):
-        transactions.denied.add(ttid)
+    for client in master.members.clients.values():
+        client.data.ttids.pop(ttid, None)
     outcomes.ask_storages(master, ttid, peer, request_id)

@@ -48,7 +48,6 @@ class Transactions:
         self.last_told = last_told      # highest tid that anybody has heard of
         self.finishing = deque()        # Finishing, in tid order
         self.by_ttid = {}               # the same
-        self.denied = set()             # ttids of which somebody was told that they never commit
 
     def are_left(self, count):
         return self.next_ttid + count <= self.first_ttid + (1 << TTID_BITS)
@@ -58,9 +57,6 @@ class Transactions:
         first = self.next_ttid
         self.next_ttid += count
         return first
-
-    def was_given(self, ttid):
-        return self.first_ttid <= ttid < self.next_ttid
 
     def finish(self, ttid, oids, imposed, storages, client, request_id, clock, partitions):
         """Choose the tid of `ttid`; congruent, so that its row is known already.  `imposed` is

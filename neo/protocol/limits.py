@@ -83,6 +83,9 @@ TTID_BITS = 43
 TTIDS_AHEAD = 64
 OIDS_AHEAD = 256
 MAX_OIDS_AHEAD = 100_000
+# Ttids of one client that the primary remembers, at about 100 bytes each: all those it was given
+# and has not finished.  So many others it has to abort during a transaction for that to fail.
+MAX_TTIDS_OPEN = MAX_OIDS_AHEAD
 # Oids made unusable, at worst, by a crash of the primary; one durable write for so many.
 OIDS_RESERVED = 20_000
 # A clock that differs by more than this from those of the storages is reported, and where it
