@@ -73,16 +73,26 @@ class Transactions:
         for ttid, *_ in self.engine.locked():
             if ttid not in keep:
                 self.engine.drop(ttid)
-        # One that does not fit what its client has told the primary was never voted.
         for ttid, txn in list(self.kept.items()):
-            if ttid not in keep or not txn.fits(keep[ttid].first, keep[ttid].tid):
+            if ttid not in keep:
                 self.engine.forget(ttid)
                 del self.kept[ttid]
         for txn in self.kept.values():
             _, first, tid, rows = keep[txn.ttid]
+            if not txn.fits(first, tid):
+                self._empty(txn)
             txn.become(LOCKING)
             txn.be_locked_as(first, tid, rows)
         return list(self.kept.values())
+
+    def _empty(self, txn):
+        """What its client has stored here is not what it has told the primary: nothing of it is
+        kept.  It is locked all the same, so that these rows do not lack what others know was
+        told."""
+        self.engine.forget(txn.ttid)
+        txn.in_engine = False
+        txn.records.clear()
+        txn.metadata = ()
 
     def lock_kept(self, txn):
         self._lock(txn)
