@@ -4,6 +4,7 @@ Metadata and records come from several storages, in chunks, each in the order of
 merged here.  Records are only asked for where somebody iterates over a transaction.
 """
 from heapq import merge
+from operator import attrgetter
 
 from ZODB.BaseStorage import DataRecord, TransactionRecord
 from ZODB.utils import p64
@@ -13,6 +14,7 @@ from .core.loads import Regroup
 from .exception import NEOStorageError
 
 RECORD_OVERHEAD = 100           # bytes that are kept of a record beside its data
+OID = attrgetter('oid')
 
 
 class Stream:
@@ -94,7 +96,7 @@ class Iterator:
         self._decode = decode
         self._stop = stop
         self._keep = keep
-        self._transactions = self._stream(_Transactions(stop), start)
+        self._transactions = Stream(self._stream(_Transactions(stop), start))
         self._given = 0
         self._expected = 0              # the transaction whose records `_records` comes to next
         self._records = None
@@ -103,8 +105,8 @@ class Iterator:
     def _stream(self, fetch, position):
         if fetch.stop <= (position if isinstance(position, int) else position[0]):
             return iter(())
-        return Stream(merge(*[stream(self._run, rows, position, fetch)
-                              for rows in self._groups()], key=fetch.order))
+        return merge(*[stream(self._run, rows, position, fetch) for rows in self._groups()],
+                     key=fetch.order)
 
     def __iter__(self):
         return self
@@ -136,16 +138,16 @@ class Iterator:
 
     def _take(self, number, tid):
         self._expected = number + 1
-        found, size = [], 0
+        found, size, keep, records = [], 0, self._keep, self._records
         record = self._record
         while record is not None and record.tid <= tid:
             if record.tid == tid:
                 found.append(record)
                 size += len(record.data or b'') + RECORD_OVERHEAD
-                if size > self._keep:
+                if size > keep:
                     self._records = None
                     return None
-            record = next(self._records, None)
+            record = next(records, None)
         self._record = record
         return found
 
@@ -154,9 +156,9 @@ class Iterator:
         return self._stream(_Records(tid + 1), (tid, None))
 
     def data_record(self, record):
-        oid, tid, data, data_tid = record.oid, record.tid, record.data, record.data_tid
+        oid, tid, compression, checksum, data, data_tid = record
         if data is not None:
-            data = self._decode(record.compression, record.checksum, data, oid, tid)
+            data = self._decode(compression, checksum, data, oid, tid)
         return DataRecord(p64(oid), p64(tid), data, None if data_tid is None else p64(data_tid))
 
 
@@ -177,7 +179,7 @@ class Transaction(TransactionRecord):
         if self._records is None and not self._many:
             self._records = self._iterator.few_records(self._number, self._tid)
             self._many = self._records is None
-            if self._records:
+            if self._records and tuple(map(OID, self._records)) != self._oids:
                 place = {oid: i for i, oid in enumerate(self._oids)}
                 self._records.sort(key=lambda record: place.get(record.oid, len(place)))
         records = self._iterator.all_records(self._tid) if self._many else self._records

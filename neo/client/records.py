@@ -6,12 +6,13 @@ from .compression import decompress
 from .exception import BrokenData, NEOStorageError
 
 NO_DATA = checksum(None)
+NONE = Compression.NONE
 
 
 def pack(compress, oid, base, tid, data, data_tid=None):
     """The Record of a revision; `compress(data)` gives `(Compression, data)`."""
     if data is None or data_tid is not None:
-        return Record(oid, base, tid, Compression.NONE, NO_DATA, None, data_tid)
+        return Record(oid, base, tid, NONE, NO_DATA, None, data_tid)
     if type(data) is not bytes:
         data = bytes(memoryview(data))          # its owner may change it later
     if len(data) > limits.MAX_OBJECT:
@@ -30,4 +31,4 @@ def verify(oid, tid, expected, data):
 def unpack(kind, expected, data, oid, tid):
     """The data of a stored revision; BrokenData."""
     verify(oid, tid, expected, data)
-    return decompress(kind, data)
+    return data if kind == NONE else decompress(kind, data)

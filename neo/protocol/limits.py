@@ -66,7 +66,7 @@ STORE_WINDOW = 8 * MiB
 # Bytes of one transaction that a storage keeps in memory before they go to its database.
 PENDING_IN_MEMORY = 4 * MiB
 # An answer to an iteration or to a bulk load holds about so much, or so many rows.
-CHUNK = 1 * MiB
+CHUNK = 256 * KiB
 CHUNK_ROWS = 2000
 # Records of one transaction that an iterator puts in the order in which they were stored; those of
 # a larger one come by oid, as storages have them.

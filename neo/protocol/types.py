@@ -39,7 +39,7 @@ class Type:
     longest array has; infinite if nothing but the frame bounds them."""
 
     def __init__(self, name, expression, kind=None, detail=None, conversion=None, classes=(),
-                 largest=INTEGER, most=0):
+                 largest=INTEGER, most=0, each=None):
         self.name = name
         self.expression = expression
         self.kind = kind
@@ -48,6 +48,12 @@ class Type:
         self.classes = frozenset(classes)
         self.largest = largest
         self.most = most
+        self._each = each
+
+    def each(self, values):
+        """The same as `check`, for all items of a sequence."""
+        each = self._each or 'all([%s for {0}_ in {0}])' % self.expression.replace('{0}', '{0}_')
+        return each.format(values)
 
     def check(self, value):
         return self.expression.format(value)
@@ -119,13 +125,12 @@ def List(inner, limit=None):
     frame)."""
     # One comprehension per level; the level shows in the name, which grows with each.
     inner = type_of(inner)
-    item = inner.expression.replace('{0}', '{0}_')
     conversion = inner.conversion and '_tuple([%s for {0}_ in {0}])' % (
         inner.conversion.replace('{0}', '{0}_'))
     bound = '' if limit is None else 'and len({0}) <= %d ' % limit
     most = inf if limit is None else limit
     return Type('List(%s)' % inner,
-                '(type({0}) is tuple %sand all([%s for {0}_ in {0}]))' % (bound, item),
+                '(type({0}) is tuple %sand %s)' % (bound, inner.each('{0}')),
                 'List', inner, conversion, inner.classes,
                 HEADER + most * inner.largest, max(most, inner.most))
 
@@ -143,9 +148,11 @@ def Struct(name, doc='', /, **fields):
     types = [type_of(field) for field in fields.values()]
     names = ['{0}_%d' % i for i in range(len(fields))]
     parts = ' and '.join(t.expression.replace('{0}', n) for t, n in zip(types, names))
-    # A tuple is taken apart once, so that no check indexes it again.
-    expression = ('(type({0}) is tuple and len({0}) == %d and all([%s for %s in ({0},)]))'
-                  % (len(fields), parts, ', '.join(names) + ','))
+    # A tuple is taken apart once, so that no check indexes it again; and many of them in one go.
+    shape = 'type({0}) is tuple and len({0}) == %d' % len(fields)
+    apart = 'all([%s for %s, in %%s])' % (parts, ', '.join(names))
+    expression = '(%s and %s)' % (shape, apart % '({0},)')
+    each = 'all([%s for {0}_ in {0}]) and %s' % (shape.replace('{0}', '{0}_'), apart % '{0}')
     conversion = '_new(%s, {0})' % name
     if any(t.conversion for t in types):
         converted = ', '.join((t.conversion or '{0}').replace('{0}', n)
@@ -154,7 +161,7 @@ def Struct(name, doc='', /, **fields):
     cls.TYPE = Type(name, expression, 'Struct', cls, conversion,
                     {cls}.union(*(t.classes for t in types)),
                     HEADER + sum(t.largest for t in types),
-                    max(len(types), *(t.most for t in types)))
+                    max(len(types), *(t.most for t in types)), each)
     cls.FIELDS = dict(zip(fields, types))
     scope = scope_of(cls.TYPE.classes)
     cls.of = staticmethod(eval('lambda value: ' + cls.TYPE.convert('value'), scope))

@@ -91,12 +91,9 @@ def list_records(node, peer, packet, request_id):
     records, next = look(
         node, node.engine.records, packet.start, packet.after_oid, packet.stop, node.partitions,
         packet.rows, node.amounts.chunk_rows, node.amounts.chunk)
-    size = 0
-    for i, record in enumerate(records):
-        size += len(record.data or b'')
-        if i and size > 2 * node.amounts.chunk:             # the same
-            records, next = records[:i], RecordPosition(records[i - 1].tid, records[i - 1].oid)
-            break
+    if len(records) > 1 and len(records[-1].data or b'') > node.amounts.chunk:
+        records = records[:-1]                              # the same
+        next = RecordPosition(records[-1].tid, records[-1].oid)
     node.answer(peer, request_id, ListRecords.Answer(records, next))
 
 

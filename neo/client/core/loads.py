@@ -1,5 +1,7 @@
 """Reads: each is sent to one storage that has a readable cell, and to another one, or again a
 little later, when that one can't serve it."""
+from itertools import islice
+from operator import attrgetter, gt, lt
 from typing import NamedTuple
 
 from ...protocol.codec import ProtocolError
@@ -10,6 +12,7 @@ from .operation import Operation
 
 # After these the request is sent elsewhere, or again.
 ELSEWHERE = frozenset([ErrorCode.NOT_READY, ErrorCode.NOT_HERE, ErrorCode.BROKEN_DATA])
+PLACE = attrgetter('tid', 'oid')     # of a record in the history
 
 
 class Read(Operation):
@@ -253,8 +256,8 @@ class RecordsChunk(Chunk):
 
     def makes_sense(self, answer):
         packet = self.packet
-        places = [(record.tid, record.oid) for record in answer.records]
-        return _within([tid for tid, _oid in places], packet.start, packet.stop) and (
+        places = list(map(PLACE, answer.records))
+        return _within(places, (packet.start,), (packet.stop,)) and (
             _ascending(places)) and (answer.next is None or _place(*answer.next) > _place(
                 packet.start, packet.after_oid))
 
@@ -263,16 +266,16 @@ def _place(tid, after_oid):
     return tid, -1 if after_oid is None else after_oid
 
 
-def _within(tids, start, stop):
-    return not tids or start <= tids[0] and tids[-1] < stop
+def _within(places, start, stop):
+    return not places or start <= places[0] and places[-1] < stop
 
 
 def _ascending(values):
-    return all(a < b for a, b in zip(values, values[1:]))
+    return all(map(lt, values, islice(values, 1, None)))
 
 
 def _descending(values):
-    return all(a > b for a, b in zip(values, values[1:]))
+    return all(map(gt, values, islice(values, 1, None)))
 
 
 class MeasureStorage(Read):

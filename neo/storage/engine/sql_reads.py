@@ -3,6 +3,7 @@
 Ranges of hidden tids are rare: a look whether there are any is all they cost otherwise.
 """
 from contextlib import closing
+from itertools import islice
 
 from ...protocol.checksum import checksum
 from ...protocol.limits import SCAN_ROWS
@@ -11,6 +12,7 @@ from .interface import BrokenData, Engine
 from .rows import is_whole, metadata_sum, unpack_oids
 
 _new = tuple.__new__        # of a named tuple, in half of the time
+GROUP = 64                  # rows
 
 
 class SqlReads(Engine):
@@ -186,12 +188,17 @@ class SqlReads(Engine):
                 query = sql.some_records, (
                     *(span[:2] + end if end else span), wanted, partitions, max_rows)
             with closing(self._execute(*query)) as cursor:
-                for row in cursor:
-                    record = _new(StoredRecord, (row[0], row[1], *self._whole(*row)))
-                    found.append(record)
-                    size += len(record.data or b'')
+                for oid, tid, compression, sum, data, data_tid, large in self._by_groups(cursor):
+                    # Nearly all have their data with them, and are whole.
+                    if (type(data) is not bytes or checksum(data) != sum
+                            or type(compression) is not int or data_tid is not None):
+                        compression, sum, data, data_tid = self._whole(
+                            oid, tid, compression, sum, data, data_tid, large)
+                    found.append(_new(StoredRecord, (oid, tid, compression, sum, data, data_tid)))
+                    if data is not None:
+                        size += len(data)
                     if size >= max_bytes or len(found) == max_rows:
-                        return found, RecordPosition(record.tid, record.oid)
+                        return found, RecordPosition(tid, oid)
         except (self.Error, BrokenData) as error:
             if not self._survives(error):
                 raise
@@ -199,6 +206,23 @@ class SqlReads(Engine):
                 raise self._broken(error, self._first(span, wanted, partitions)) from error
             return found, RecordPosition(found[-1].tid, found[-1].oid)
         return found, end and RecordPosition(*end)
+
+    def _by_groups(self, cursor):
+        """Its rows.  Some are read at once, as SQLite and what is done with each row drive each
+        other out of the caches of the processor."""
+        while True:
+            rows, failure = [], None
+            try:
+                rows.extend(islice(cursor, GROUP))
+            except self.Error as error:         # after the last one of `rows`
+                if not self._survives(error):
+                    raise
+                failure = error
+            yield from rows
+            if failure is not None:
+                raise failure
+            if len(rows) < GROUP:
+                return
 
     def _first(self, span, wanted, partitions):
         """The position of the first record wanted, or None if that can't be known."""

@@ -268,7 +268,7 @@ def test_a_large_object_comes_alone():
     script = Script()
     master = script.serve()
     client = script.client()
-    small = [record(oid, data=bytes(10_000)) for oid in range(1, 90)]
+    small = [record(oid, data=bytes(2_500)) for oid in range(1, 90)]
     script.commit(client, master, TTID, 100, *small, record(90, data=bytes(30 * MiB)),
                   record(91))
     sizes, start = [], (0, None)
