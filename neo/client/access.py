@@ -28,8 +28,8 @@ class Session:
         self.inherited = False          # by a child process
 
     def run(self, method, *args):
-        """Wait for the operation that `method(core, *args)` gives."""
-        return self.threads.run(method, self.core, *args)
+        """Wait for the operation that `method(core, *args)` gives; its result."""
+        return self.threads.run(method, self.core, *args).result
 
     def call(self, method, *args):
         """`method(core, *args)`, which is no operation, or not waited for."""
@@ -99,7 +99,7 @@ class Access:
         raise replaced
 
     def run(self, method, *args):
-        """Wait for the operation that `method(core, *args)` gives, which only reads."""
+        """Wait for the operation that `method(core, *args)` gives, which only reads; its result."""
         return self.repeat(Session.run, method, *args)
 
     def call(self, method, *args):

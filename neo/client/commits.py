@@ -54,7 +54,7 @@ class Commits:
         pending = self._find(transaction)
         if pending is None:
             raise StorageTransactionError(self._storage, transaction)
-        if pending.session is not self._access.current():
+        if pending.session is not self._access.session:
             if pending.session.inherited:
                 raise StorageTransactionError('it was begun before this process was forked')
             raise ClientReplaced('the connections of the client were made anew since it began')
@@ -243,10 +243,10 @@ def described(transaction):
         extension = dumps(extension, EXTENSION_PROTOCOL) if extension else b''
     metadata = (_bytes(transaction.user), _bytes(transaction.description),
                 bytes(memoryview(extension)))
-    for what, value in zip(('user', 'description', 'extension'), metadata):
-        if len(value) > limits.MAX_METADATA:
-            raise NEOStorageError('the %s of the transaction has %d bytes: above the limit of %d'
-                                  % (what, len(value), limits.MAX_METADATA))
+    if max(map(len, metadata)) > limits.MAX_METADATA:
+        raise NEOStorageError('the user, description and extension of the transaction have %d, %d '
+                              'and %d bytes: above the limit of %d'
+                              % (*map(len, metadata), limits.MAX_METADATA))
     return metadata
 
 

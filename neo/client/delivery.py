@@ -134,7 +134,7 @@ class Delivery:
     # -- one teller at a time ---------------------------------------------------------------
     def _begin(self, mine):
         with self._lock:
-            if self._teller[0].locked() or self._is_paused():
+            if self._teller[0].locked() or (self._paused and self._is_paused()):
                 return False
             self._teller = mine, get_ident()
             return True
@@ -144,7 +144,7 @@ class Delivery:
         return self._telling is None
 
     def _is_paused(self):
-        return self._paused and time.monotonic() < self._paused
+        return time.monotonic() < self._paused
 
     def _wait(self):
         """Wait for the thread that tells, or has to tell the next one."""
@@ -168,8 +168,10 @@ class Delivery:
         return None if operation is None else self.own.get(operation.ttid)
 
     def _is_queued(self, ttid):
-        return any(told.operation is not None and told.operation.ttid == ttid
-                   for told in list(self.core.invalidations))
+        for told in list(self.core.invalidations):
+            if told.operation is not None and told.operation.ttid == ttid:
+                return True
+        return False
 
     # -- telling ----------------------------------------------------------------------------
     def _tell_next(self):
@@ -177,13 +179,13 @@ class Delivery:
         has failed.  What an own function raises is raised, once that harms nobody else."""
         if self._telling is not None:
             return self._tell_again()
-        if not self._may_tell():
-            return False
         own = self._next_own()
+        if own is not None and not own.may_be_told():
+            return False
         try:
             self._telling = told = self.core.invalidations[0]
         except IndexError:
-            return False                # another core has taken its place
+            return False                # none, or another core has taken its place
         if own is not None and not own.is_here():
             own = None
         try:

@@ -48,7 +48,7 @@ class Reads:
 
     def _load(self, session, oid, before):
         """`(data, tid, next tid or None)`."""
-        load = session.threads.finished(Client.load_before, session.core, oid, before)
+        load = session.threads.run(Client.load_before, session.core, oid, before)
         tid, next_tid, kind, expected, data, _ = load.result
         if expected is not None:
             try:

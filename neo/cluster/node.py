@@ -157,6 +157,10 @@ class Node:
         if self._orphans:
             self._tell_orphans()
 
+    def has_effects(self):
+        """Would the batch of `ready` ask for anything?"""
+        return bool(self.batch.effects or self.batch.commit or self._orphans)
+
     def ready(self):
         """What has to be done since the last call; a new Batch is begun."""
         if self._orphans:
@@ -213,11 +217,12 @@ class Node:
                 self._orphans.append((context, peer))
             return
         peer.last_request += 1
-        peer.requests[peer.last_request] = packet.Answer.code, context
-        self.send(peer, packet, peer.last_request)
+        request_id = peer.last_request
+        peer.requests[request_id] = packet.Answer.code, context
+        self.batch.effects.append(events.Send(peer.connection, packet, request_id))
 
     def answer(self, peer, request_id, packet):
-        self.send(peer, packet, request_id)
+        self.batch.effects.append(events.Send(peer.connection, packet, request_id))
 
     def refuse(self, peer, request_id, error, message):
         self.send(peer, Error(error, message[:limits.MAX_TEXT // 4]), request_id)

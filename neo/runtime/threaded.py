@@ -99,14 +99,10 @@ class ThreadedNode:
     def run(self, function, *args):
         """Call `function(*args)`, which gives an operation of the core; wait till it is done.
 
-        Gives its result or raises its error."""
-        return self.finished(function, *args).result
-
-    def finished(self, function, *args):
-        """As `run`, but gives the operation itself."""
+        Gives the operation, or raises its error."""
         waiter = _Waiter(None, get_ident())
         try:
-            operation = self._do(self._begin, waiter, function, args)
+            operation = self._do(self._call, (function, args, waiter))
             if not operation.done:
                 self._wait(waiter)
         finally:
@@ -118,7 +114,7 @@ class ThreadedNode:
 
     def call(self, function, *args):
         """What `function(*args)` gives, called with the lock held; nothing is waited for."""
-        return self._do(self._call, function, args)
+        return self._do(self._call, (function, args))
 
     def take_in(self):
         """Give the node what has come already, without waiting for more."""
@@ -140,29 +136,32 @@ class ThreadedNode:
         if self._reader is None or self._reader is self._background:
             self._turn(self._driver.poll(0))
 
-    def _begin(self, waiter, function, args):
-        operation = self._call(function, args)
-        if not operation.done:
-            waiter.operation = operation
-            self._waiters[id(operation)] = waiter
-            self._take_place(waiter)
-        return operation
-
-    def _call(self, function, args):
+    def _call(self, function, args, waiter=None):
+        """With a `waiter`, for the operation that it gives."""
         if self._driver is None:
             self._start()
-        self.node.now = clock.now()
+        node = self.node
+        node.now = clock.now()
         result = function(*args)
+        if node.has_effects():
+            self._act()
+        if node.completed or self._lines or self._driver.exit is not None:
+            self._look_after()
+        if waiter is not None and not result.done:
+            waiter.operation = result
+            self._waiters[id(result)] = waiter
+            self._take_place(waiter)
+        return result
+
+    def _act(self):
         self._driver.act()
-        self._look_after()
         if self._polls:
             due = self._driver.next()
             if due is not None and (self._poll_until is None or due < self._poll_until):
                 self._driver.waker.wake()
-        return result
 
     # -- the lock ---------------------------------------------------------------------------
-    def _do(self, function, *args, ended=False):
+    def _do(self, function, args=(), ended=False):
         """Call it with the lock held.  It must not raise: what comes out of it has cut it off.
         Unless `ended`, it is not called any more once the node has ended."""
         me = get_ident()
@@ -216,23 +215,24 @@ class ThreadedNode:
     # -- waiting ----------------------------------------------------------------------------
     def _wait(self, waiter):
         while not waiter.operation.done:
-            self._check_end()
+            if self._end is not None:
+                self._check_end()
             if self._reader is waiter:
                 self._read(waiter)
             elif waiter.wakeup is not None:
                 self._sleep(waiter)
             else:
-                self._do(self._take_place, waiter)
+                self._do(self._take_place, (waiter,))
 
     def _sleep(self, waiter):
         wakeup = waiter.wakeup
         if wakeup is not None and not wakeup.acquire(timeout=NAP):
-            self._do(self._replace_stuck_reader, waiter)
+            self._do(self._replace_stuck_reader, (waiter,))
 
     def _depart(self, waiter):
         # It is still there after an error or a signal, or if another thread has got its answer.
         if self._reader is waiter or id(waiter.operation) in self._waiters:
-            self._do(self._leave, waiter, ended=True)
+            self._do(self._leave, (waiter,), ended=True)
 
     def _take_place(self, waiter):
         """Become the reader, unless another thread of the application is."""
@@ -267,7 +267,7 @@ class ThreadedNode:
             return
         self._reader = None
         self._polls = False
-        self._last_read = clock.now()
+        self._last_read = self.node.now
         if self._end is not None:
             return
         outer = waiter.outer
@@ -317,11 +317,11 @@ class ThreadedNode:
         except (OSError, ValueError):
             self._check_end()           # closed meanwhile
             raise
-        self._do(self._take, waiter, ready)
+        self._do(self._take, (waiter, ready))
 
     def _until(self):
         """When to look around at the latest."""
-        until, soon = self._poll_until, clock.now() + NAP
+        until, soon = self._poll_until, self.node.now + NAP
         return soon if until is None or until > soon else until
 
     def _take(self, waiter, ready):
@@ -335,6 +335,8 @@ class ThreadedNode:
 
     def _turn(self, ready):
         self._turns += 1
+        if not ready:
+            self.node.now = clock.now()     # no event tells it
         self._driver.turn(ready)
         self._look_after()
         if self._news is not None and self._news():
@@ -481,7 +483,7 @@ class ThreadedNode:
         if get_ident() in (self._owner, self._keeper) and self._lock.locked():
             self._close_asked = True    # by a signal handler: what it came between sees to it
             return
-        self._do(self._shut, 0, 'it is closed', ended=True)
+        self._do(self._shut, (0, 'it is closed'), ended=True)
         for waiter in self._background, self._reader:
             if waiter is not None and waiter.thread == get_ident():
                 return                  # this came between, or is done by who was told something

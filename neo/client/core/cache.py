@@ -143,8 +143,10 @@ class Cache:
         known = self._ghosts.pop(oid, None) is not None or (
             entry is not None and entry.queue is self._main)
         (self._main if known else self._small).push(new)
-        self._trim(oid)
-        self._shrink()
+        if entry is not None or above is not None:
+            self._trim(oid)
+        if self._small.size + self._main.size > self.max_size:
+            self._shrink()
         return new
 
     def _trim(self, oid):

@@ -92,13 +92,16 @@ class Client(ClientNode):
 
     # -- transactions -------------------------------------------------------------------------
     def new_oid(self):
-        return self.attempt(pool.Take(self.oids))
+        oids = self.oids
+        return succeeded(oids.take(self)) if oids.left else self.attempt(pool.Take(oids))
 
     def begin(self, imposed=None):
         """Result: a Transaction.  With `imposed`, that will be its tid."""
         if imposed is not None and not self.heard < imposed < MAX_ID:
             return failed(TidRefused('tid %#x is not above the last one, %#x, or too high'
                                      % (imposed, self.heard)))
+        if self.can_begin():
+            return succeeded(self.new_transaction(imposed))
         return self.attempt(commit.Begin(imposed))
 
     def store(self, transaction, record):

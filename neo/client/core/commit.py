@@ -41,9 +41,12 @@ class Begin(Operation):
 
     def resume(self, client):
         if client.can_begin():
-            self.succeed(client, client.new_transaction(self, self.imposed))
+            transaction = client.new_transaction(self.imposed)
+            transaction.waited = self.waited
+            self.succeed(client, transaction)
         else:
             client.operations.stall(self)
+            client.ttids.refill(client)
 
 
 class Waiting(Operation):
@@ -212,6 +215,8 @@ class Transaction:
         for part in self.parts.values():
             for oid, serial in part.conflicts.items():
                 found[oid] = max(serial, found.get(oid, 0))
+        if not found:
+            return []
         return [conflict for oid, serial in sorted(found.items())
                 for conflict in self._unresolved(oid, serial)]
 
@@ -236,11 +241,14 @@ class Transaction:
     def end_vote(self, client):
         """Once nothing is waited for any more.  An import waits for its turn too: it must not hold
         on to what it was granted until then, as the one before it may wait for just that."""
-        if self.state == VOTING and self.error is None and (
-                self.importing is None or client.imports.is_next(self.importing)) and (
-                all(part.voted for part in self.parts.values())):
-            self.become(VOTED)
-            self.operation.succeed(client, [])
+        if self.state != VOTING or self.error is not None or (
+                self.importing is not None and not client.imports.is_next(self.importing)):
+            return
+        for part in self.parts.values():
+            if not part.voted:
+                return
+        self.become(VOTED)
+        self.operation.succeed(client, [])
 
     def met_conflicts(self, client, part, conflicts):
         part.conflicts.update(conflicts)

@@ -26,14 +26,15 @@ class Import(Operation):
 
     def resume(self, client):
         if client.can_begin():
-            transaction = self.transaction = client.new_transaction(self)
-            transaction.importing = self
+            transaction = self.transaction = client.new_transaction()
+            transaction.waited, transaction.importing = self.waited, self
             self.records = iter([record for *_, records in self.batch for record in records])
             self._describe(transaction)
             self.batch = None
             self._store(client)
         else:
             client.operations.stall(self)
+            client.ttids.refill(client)
 
     def _describe(self, transaction):
         imports = []

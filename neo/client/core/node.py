@@ -159,15 +159,11 @@ class ClientNode(Node):
 
     # -- transactions -------------------------------------------------------------------------
     def can_begin(self):
-        self.ttids.refill(self)
         return self.phase == RUNNING and self.ttids.left > 0
 
-    def new_transaction(self, beginning, imposed=None):
-        """`beginning` is the operation that has waited for it."""
-        ttid = self.ttids.take()
+    def new_transaction(self, imposed=None):
+        ttid = self.ttids.take(self)
         transaction = self.transactions[ttid] = Transaction(ttid, self.table, imposed)
-        transaction.waited = beginning.waited
-        self.ttids.refill(self)
         return transaction
 
     def part_of(self, ttid, peer):

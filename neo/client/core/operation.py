@@ -17,27 +17,22 @@ class Operation(Context):
 
     internal = False                    # part of another operation: the driver never sees it
 
-    def __init__(self):
-        self.done = False
-        self.result = None
-        self.error = None
+    def __init__(self, done=False, result=None, error=None):
+        self.done = done
+        self.result = result
+        self.error = error
         self.waited = 0.0               # seconds that count against its patience
 
     # -- its end ----------------------------------------------------------------------------
     def succeed(self, client, result=None):
         if not self.done:
-            self.result = result
-            self._end(client)
+            self.done, self.result = True, result
+            client.operations.ended(client, self)
 
     def fail(self, client, error):
         if not self.done:
-            self.error = error
-            self._end(client)
-
-    def _end(self, client):
-        self.done = True
-        client.operations.ended(client, self)
-        self.finished(client)
+            self.done, self.error = True, error
+            client.operations.ended(client, self)
 
     # -- called by the core: what a kind of operation does in these cases -------------------
     def resume(self, client):
@@ -88,20 +83,14 @@ class Operation(Context):
 
 
 def succeeded(result=None):
-    operation = Operation()
-    operation.done = True
-    operation.result = result
-    return operation
+    return Operation(True, result)
 
 
 DONE = succeeded()              # for what is done as soon as it is called, and has no result
 
 
 def failed(error):
-    operation = Operation()
-    operation.done = True
-    operation.error = error
-    return operation
+    return Operation(True, error=error)
 
 
 class Operations:
@@ -130,6 +119,7 @@ class Operations:
         self.stalled.pop(operation, None)
         if self.unfinished.pop(operation, self) is None and not operation.internal:
             client.completed.append(operation)
+        operation.finished(client)
 
     def stall(self, operation):
         """Resume it when something has changed."""

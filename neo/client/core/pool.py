@@ -22,13 +22,16 @@ class Pool(Context):
         self.asked = False
         self._blocks = deque()          # [next id, end]
 
-    def take(self):
+    def take(self, client):
+        """The next id, of those that are left."""
         block = self._blocks[0]
         id = block[0]
         block[0] += 1
         if block[0] == block[1]:
             self._blocks.popleft()
         self.left -= 1
+        if self.left * 2 < self.amount:
+            self.refill(client)
         return id
 
     def put(self, first, count):
@@ -108,10 +111,10 @@ class Take(Operation):
     def resume(self, client):
         pool = self.pool
         if pool.left:
-            self.succeed(client, pool.take())
+            self.succeed(client, pool.take(client))
         else:
             if pool.asked:
                 pool.missed()
             client.operations.stall(self)
-        pool.refill(client)
+            pool.refill(client)
 

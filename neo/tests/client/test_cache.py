@@ -108,6 +108,10 @@ def test_an_object_that_is_written_all_the_time_has_a_bounded_past():
         cache.add(7, tid, None, 0, None, b'x')
     assert len(cache) == MAX_REVISIONS
     check(cache)
+    for tid in range(999, 0, -1):       # older and older snapshots
+        cache.add(8, tid, tid + 1, 0, None, b'x')
+    assert len(cache) == 2 * MAX_REVISIONS
+    check(cache)
 
 
 def test_too_large_is_not_kept():

@@ -60,7 +60,7 @@ def tiny_switches():
 
 
 def load(client, size):
-    return len(client.run(client.node.request, Load(size, 1)).data)
+    return len(client.run(client.node.request, Load(size, 1)).result.data)
 
 
 def in_threads(count, function, *args):
@@ -88,7 +88,7 @@ def join(threads):
 def test_results(client):
     assert load(client, 0) == 0
     assert load(client, 5 << 20) == 5 << 20
-    assert client.run(client.node.request, Sync()).last_tid == 7
+    assert client.run(client.node.request, Sync()).result.last_tid == 7
     assert client.call(lambda: 42) == 42
 
 
@@ -132,7 +132,7 @@ def test_threads_share_what_is_read(client, tiny_switches):
             size = number * 1000 + i
             assert load(client, size) == size
             if not i % 50:
-                assert client.run(client.node.request, Sync()).last_tid == 7
+                assert client.run(client.node.request, Sync()).result.last_tid == 7
 
     threads, errors = in_threads(12, work)
     join(threads)
