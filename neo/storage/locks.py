@@ -62,6 +62,16 @@ class Locks:
         self._tidy(oid, held)
         return granted
 
+    def release_all(self, oids, owner):
+        """The same for many; returns `[(oid, owner who got it)]`."""
+        held, granted = self.held, []
+        for oid in oids:
+            if held.get(oid) is owner:
+                del held[oid]
+            else:
+                granted += [(oid, other) for other in self.release(oid, owner)]
+        return granted
+
     def writers(self, oid):
         """Who holds it other than shared."""
         held = self.held.get(oid)

@@ -128,14 +128,17 @@ class Transactions:
     def store(self, txn, records, checks):
         """Ask for the locks; what is granted at once is compared with the current tids.  Returns
         whether the engine was given something."""
+        if records and records[0].tid is not None:      # and so in all of them: see claims
+            txn.impose([record.tid for record in records])
+        held, writes, size = txn.records, txn.writes, RECORD_OVERHEAD * len(records)
         for record in records:
             oid, base, imposed, _, _, data, _ = record
-            if imposed is not None:
-                txn.impose((imposed,))
-            txn.records[oid if imposed is None else (oid, imposed)] = record
-            txn.size += RECORD_OVERHEAD + (len(data) if data else 0)
-            txn.writes[oid] = base
+            held[oid if imposed is None else (oid, imposed)] = record
+            writes[oid] = base
+            if data is not None:
+                size += len(data)
             self._take(txn, oid, False)
+        txn.size += size
         for oid, serial in checks:
             if txn.checks.setdefault(oid, serial) != serial:
                 txn.checks[oid] = NONE      # they can't both be current
@@ -259,14 +262,11 @@ class Transactions:
         self._release(txn)
 
     def _release(self, txn):
-        release = self.locks.release
-        granted = []
-        for oid in txn.oids():
-            for other in release(oid, txn):
-                other.waiting.discard(oid)
-                self._compare(other, oid)
-                granted.append(other)
-        for other in granted:
+        granted = self.locks.release_all(txn.oids(), txn)
+        for oid, other in granted:
+            other.waiting.discard(oid)
+            self._compare(other, oid)
+        for _, other in granted:
             self._end_vote(other)
 
     # -- what is in the way of reads ----------------------------------------------------------

@@ -39,7 +39,7 @@ class Import(Operation):
     def _describe(self, transaction):
         imports = []
         for tid, status, user, description, extension, records in self.batch:
-            oids = tuple(dict.fromkeys(record.oid for record in records))
+            oids = tuple(dict.fromkeys([record.oid for record in records]))
             transaction.set_metadata((status, user, description, extension), tid, oids)
             imports.append(Imported(tid, oids))
         transaction.imports = tuple(imports)

@@ -42,13 +42,10 @@ class SqlWrites(Engine):
         self._pend(pending, records)
 
     def _pend(self, pending, records):
-        number, found = pending.number, {}
-        for record in records:
-            oid, base, tid, *revision = record
-            found[oid, NOT_IMPOSED if tid is None else tid] = revision
+        number, found = pending.number, self._revisions(NOT_IMPOSED, records)
         self._write_many(self._sql.drop_large, self._replaced(pending, found))
         self._write_many(self._sql.pend, [
-            (number, *key, *self._placed(*revision)) for key, revision in found.items()])
+            (number, *key, *revision) for key, revision in found.items()])
         pending.top = max(pending.top, *[oid for oid, tid in found])
 
     def _replaced(self, pending, keys):
@@ -61,13 +58,20 @@ class SqlWrites(Engine):
                     replaced.append(row)
         return replaced
 
-    def _placed(self, compression, sum, data, data_tid):
-        """The columns of a revision; large data go into a table of their own."""
-        if data is None or len(data) <= INLINE:
-            return compression, sum, data, data_tid, None
-        self._last_large += 1
-        self._write(self._sql.add_large, (self._last_large, data))
-        return compression, sum, None, data_tid, self._last_large
+    def _revisions(self, tid, records):
+        """`{(oid, tid): columns of the revision}` of these, the last one of each; `tid` is that of
+        those which impose none.  Large data go into a table of their own."""
+        found = {}
+        for oid, _base, imposed, compression, sum, data, data_tid in records:
+            found[oid, tid if imposed is None else imposed] = (
+                compression, sum, data, data_tid, None)
+        for key in [key for key, (_, _, data, _, _) in found.items()
+                    if data is not None and len(data) > INLINE]:
+            compression, sum, data, data_tid, _ = found[key]
+            self._last_large += 1
+            self._write(self._sql.add_large, (self._last_large, data))
+            found[key] = compression, sum, None, data_tid, self._last_large
+        return found
 
     def forget(self, ttid):
         self._space.release(ttid)
@@ -138,12 +142,10 @@ class SqlWrites(Engine):
             self._show(first)
 
     def _add_records(self, tid, records):
-        found = {}
-        for oid, base, imposed, *revision in records:
-            found[oid, tid if imposed is None else imposed] = revision
+        found = self._revisions(tid, records)
         self._count({oid for oid, at in found})
         self._write_many(self._sql.add_record, [
-            (*key, *self._placed(*revision)) for key, revision in found.items()])
+            key + revision for key, revision in found.items()])
 
     def _add_metadata(self, ttid, tid, metadata):
         found = {}
