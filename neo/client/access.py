@@ -84,6 +84,7 @@ class Access:
                 if self.session is session and not self._closed:
                     self.delivery.core, self.session = core, successor
             if self._closed:
+                self.session.threads.close()    # a signal handler has closed what was here before
                 raise StorageClosed('it is closed')
             return self.session
 
@@ -140,6 +141,7 @@ class Access:
 
     def after_fork_in_parent(self):
         self.delivery.go_on()
+        self.session.threads.poke()
 
     def after_fork_in_child(self):
         self._lock = threading.RLock()

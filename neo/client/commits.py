@@ -22,12 +22,14 @@ EXTENSION_PROTOCOL = 3          # of pickles, as ZODB uses for extensions
 class Pending:
     """A transaction that was begun and has not ended."""
 
-    __slots__ = 'reference', 'session', 'core', 'metadata', 'resolved', 'voted', 'failure'
+    __slots__ = ('reference', 'session', 'beginning', 'core', 'metadata', 'resolved', 'voted',
+                 'failure')
 
-    def __init__(self, reference, session, core, metadata):
+    def __init__(self, reference, session, metadata):
         self.reference = reference      # a weak one, to ZODB's transaction
         self.session = session          # that it was begun with
-        self.core = core                # ours
+        self.beginning = None           # the operation that gives, or has given, ours …
+        self.core = None                # … which is this one
         self.metadata = metadata
         self.resolved = []              # oids
         self.voted = False
@@ -76,10 +78,13 @@ class Commits:
             raise StorageTransactionError('Duplicate tpc_begin calls for same transaction')
         imposed = None if tid is None else tid_to_impose(tid)
         metadata = checked_status(status), *described(transaction)
-        reference = self._reference(transaction)
-        session = self._access.current()
-        begun = session.run(Client.begin, imposed)
-        self._pending[id(transaction)] = Pending(reference, session, begun, metadata)
+        pending = Pending(self._reference(transaction), self._access.current(), metadata)
+        self._pending[id(transaction)] = pending
+        try:
+            pending.core = pending.session.run(_begin, pending, imposed)
+        except BaseException:
+            self.abort(transaction)
+            raise
 
     def _reference(self, transaction):
         try:
@@ -176,12 +181,17 @@ class Commits:
 
     def _abort(self, pending):
         try:
-            if pending.session is self._access.session:
-                pending.session.call(Client.abort, pending.core)
+            if pending.session is self._access.session and pending.beginning is not None:
+                pending.session.call(Client.abort_begun, pending.beginning)
         except Reentered:
             self._access.later(partial(self._abort, pending))
         except NEOStorageError:
             pass                        # closed or lost: storages forget it by themselves
+
+
+def _begin(core, pending, imposed):
+    pending.beginning = operation = core.begin(imposed)
+    return operation
 
 
 class _Finish:
@@ -213,11 +223,11 @@ class _Finish:
                 if not self._begun:
                     raise               # it was not even sent
             return self._access.repeat(self._find_out)
-        except StorageClosed as error:
+        except (ClientReplaced, StorageClosed) as error:
             if not self._begun:
                 raise
-            raise OutcomeUnknown('the storage was closed while it committed a transaction, which '
-                                 'may have been committed or not') from error
+            raise OutcomeUnknown('a transaction that was in *finish* may have been committed or '
+                                 'not: %s' % error) from error
 
     def _find_out(self, session):
         return session.run(self._start, Client.find_out)

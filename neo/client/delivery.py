@@ -54,7 +54,7 @@ class Delivery:
         self._failed = None             # that of it which could not even be declared changed
         self._lock = threading.RLock()  # of the next one; a finalizer may come in between
         self._teller = threading.Lock(), None   # held by the thread that tells, and its ident
-        self._paused = 0.0              # nobody begins to tell before this time
+        self._pauses = {}               # ident of a thread -> nobody begins to tell before
 
     def news(self):
         """Is there something that another thread has to tell?  An own transaction is not, as long
@@ -122,19 +122,20 @@ class Delivery:
         return thread == get_ident() and lock.locked()
 
     def pause(self, seconds):
-        """Let nobody hold locks of ZODB by us, for so long at most; that takes so long at most."""
-        self._paused = end = time.monotonic() + seconds
+        """Let nobody hold locks of ZODB by us, for so long at most; that takes so long at most.
+        Threads may do so at once: each has to `go_on`."""
+        self._pauses[get_ident()] = end = time.monotonic() + seconds
         while self._teller[0].locked() and not self.tells() and time.monotonic() < end:
             time.sleep(PAUSE)
 
     def go_on(self):
-        self._paused = 0.0
-        self.deliver()
+        """Others will tell what is to be told: this thread may have locks of ZODB itself."""
+        self._pauses.pop(get_ident(), None)
 
     # -- one teller at a time ---------------------------------------------------------------
     def _begin(self, mine):
         with self._lock:
-            if self._teller[0].locked() or (self._paused and self._is_paused()):
+            if self._teller[0].locked() or (self._pauses and self._is_paused()):
                 return False
             self._teller = mine, get_ident()
             return True
@@ -144,7 +145,7 @@ class Delivery:
         return self._telling is None
 
     def _is_paused(self):
-        return time.monotonic() < self._paused
+        return time.monotonic() < max(list(self._pauses.values()), default=0.0)
 
     def _wait(self):
         """Wait for the thread that tells, or has to tell the next one."""

@@ -47,7 +47,7 @@ class History:
                         bound(start) if start else 0, end + 1)
 
     def _groups(self):
-        return self._access.ready().call(Client.groups)
+        return self._access.repeat(lambda _session: self._access.ready().call(Client.groups))
 
 
 def _page(session, oid, before, limit):

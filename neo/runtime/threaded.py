@@ -105,6 +105,10 @@ class ThreadedNode:
             operation = self._do(self._call, (function, args, waiter))
             if not operation.done:
                 self._wait(waiter)
+        except self._errors[:2]:
+            operation = waiter.operation
+            if operation is None or not operation.done:
+                raise                   # else it had ended before the node did
         finally:
             if waiter.operation is not None:
                 self._depart(waiter)
@@ -409,6 +413,7 @@ class ThreadedNode:
             self._keeper = None
             lock.release()
             return None
+        self._owner = self._keeper      # a thread that was interrupted may have left its own here
         try:
             return self._with_lock(function, args, True)
         except Exception as error:

@@ -1,5 +1,7 @@
-"""Signal handlers that strike at a moment of the test's choice."""
+"""Signal handlers that strike at a moment, or at a line, of the test's choice."""
+import linecache
 import signal
+import sys
 from contextlib import contextmanager
 
 PUT_OFF = 2e-5          # seconds until it is tried again
@@ -45,3 +47,30 @@ def in_our_code(frame):
             return False
         frame = frame.f_back
     return False
+
+
+@contextmanager
+def before_line(number, is_ours, function):
+    """Call it as a signal handler does, before the n-th line, from now on, of code for which
+    `is_ours(code)` is true; gives a list that stays empty if it does not come to so many."""
+    struck, count = [], 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        code, line = frame.f_code, frame.f_lineno
+        if not is_ours(code):
+            return None
+        # No signal comes between a block of `with` and its end, where `line` is that of its head.
+        if event == 'line' and not linecache.getline(code.co_filename, line).split()[0] == 'with':
+            count += 1
+            if count == number:
+                struck.append('%s:%d' % (code.co_filename, line))
+                function()
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield struck
+    finally:
+        sys.settrace(former)

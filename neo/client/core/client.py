@@ -8,7 +8,7 @@ Whoever has told ZODB calls `delivered`.
 from ...protocol.limits import LOAD_WINDOW
 from ...protocol.packets import ListRecords, ListTransactions, ObjectHistory
 from ...protocol.types import MAX_ID, MAX_OID
-from ..exception import NEOStorageError, TidRefused
+from ..exception import NEOStorageError, TidRefused, TransactionFailed
 from . import commit, loads, pool
 from .commit import FINISHING, VOTED
 from .finish import Finishing
@@ -152,6 +152,11 @@ class Client(ClientNode):
             self.transactions.pop(transaction.ttid, None)
             transaction.abort(self)
         return DONE
+
+    def abort_begun(self, beginning):
+        """As `abort`, of what `begin` has given, which may still wait."""
+        beginning.fail(self, TransactionFailed('aborted'))
+        return DONE if beginning.error is not None else self.abort(beginning.result)
 
     def import_batch(self, transactions, after=None):
         """Commit `[(tid, status, user, description, extension, records)]`, in tid order, as one.

@@ -26,7 +26,7 @@ from .imports import Imports
 from .invalidations import Invalidations
 from .legacy import legacy_of
 from .links import Links
-from .operation import Operations
+from .operation import Operation, Operations
 
 RUNNING = ClusterState.RUNNING
 
@@ -79,7 +79,10 @@ class ClientNode(Node):
 
     def find_out(self, former):
         """As `finish`, for an operation or a transaction of a client that this one has succeeded
-        to.  Only what had been sent for *finish*, or was about to be, can have been committed."""
+        to.  Only what had been sent for *finish*, or was about to be, can have been committed.  Of
+        an operation that had ended there, nothing is known here, nor need it be."""
+        if isinstance(former, Operation) and former.done:
+            return former
         return self.outcomes.find_out(former.ttid)
 
     # -- what the node base calls -----------------------------------------------------------

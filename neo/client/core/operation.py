@@ -26,12 +26,12 @@ class Operation(Context):
     # -- its end ----------------------------------------------------------------------------
     def succeed(self, client, result=None):
         if not self.done:
-            self.done, self.result = True, result
+            self.result, self.done = result, True       # others look at `done` first
             client.operations.ended(client, self)
 
     def fail(self, client, error):
         if not self.done:
-            self.done, self.error = True, error
+            self.error, self.done = error, True
             client.operations.ended(client, self)
 
     # -- called by the core: what a kind of operation does in these cases -------------------

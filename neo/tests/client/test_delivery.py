@@ -272,6 +272,30 @@ def test_nobody_tells_while_the_process_is_forked(core, delivery):
     assert core.last_tid == 2
 
 
+def test_two_threads_fork_at_once(core, delivery):
+    """What one of them lets go on, the other one still holds up."""
+    core.invalidations.append(Told(1, (5,), None))
+    delivery.pause(10)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(delivery.pause, 10).result(10)
+        pool.submit(delivery.go_on).result(10)
+    delivery.deliver()
+    assert not delivery.db.told
+    delivery.go_on()
+    delivery.deliver()
+    assert core.last_tid == 1
+
+
+def test_who_forks_tells_nothing_itself(core, delivery):
+    """It may have locks of ZODB, where a signal handler forks."""
+    delivery.pause(10)
+    core.invalidations.append(Told(1, (5,), None))
+    delivery.go_on()
+    assert not delivery.db.told and delivery.news()
+    delivery.deliver()
+    assert core.last_tid == 1
+
+
 def test_a_thread_that_is_gone(core, delivery):
     """The callback belongs to what it came back to, which is no more."""
     operation = Operation()

@@ -91,6 +91,8 @@ def test_what_has_ended_is_not_asked():
     _, answer = c.master.hears(Finish)
     answer(Finish.Answer(txn.ttid, 12))
     assert legacy_of(c.client).unsettled == ()
+    # Whoever has not heard of its end yet asks the heir, as nobody else.
+    assert replace(c).client.find_out(finish).result == 12
 
 
 def test_a_child_leaves_its_parent_s_transactions_alone():

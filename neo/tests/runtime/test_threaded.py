@@ -14,7 +14,7 @@ from neo.protocol.packets import Error, Load, Ping, Sync, TakeOids
 from neo.protocol.types import ErrorCode
 from neo.runtime.threaded import IDLE, ThreadedNode
 
-from ..alarms import alarms
+from ..alarms import alarms, before_line
 from .peer import Peer, until
 from .toys import Core, Echo, running
 
@@ -338,6 +338,56 @@ def test_an_interrupted_wait(client, alarm):
             alarm(interrupt, 0.01)
             client.run(client.node.request, Sync())
     assert load(client, 1) == 1
+
+
+def test_what_has_ended_before_the_node_was_lost(client):
+    """Who waits for it is told how, though it finds the node lost."""
+    core, results = client.node, []
+    load(client, 1)
+    threads, errors = in_threads(
+        1, lambda number: results.append(client.run(core.request, Sync()).result))
+    until(lambda: core.asked)
+
+    def fail():
+        # The thread has heard the answer come, and waits for its turn.
+        until(lambda: sys._current_frames()[threads[0].ident].f_code.co_name == '_do')
+        core._end(core.asked.popitem()[1], 'the result')
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        client.call(fail)
+    join(threads)
+    assert client.lost and results == ['the result'] and not errors
+
+
+class Held(Core):
+    """Its timer holds up who sees to it."""
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def timer(self, name):
+        self.entered.set()
+        assert self.go_on.wait(10)
+
+
+def test_an_interrupt_before_anything_is_done(server):
+    """The next call of this thread waits for its turn, as no other call of it is under way."""
+    core = Held(server)
+    client = ThreadedNode(core, **ERRORS)
+    load(client, 1)
+    client.call(lambda: core.set_timer('held', core.now + 0.3))
+    until(lambda: client._reader is not None and client._reader is client._background)
+    with before_line(1, ThreadedNode._with_lock.__code__.__eq__, interrupt):
+        with pytest.raises(Interrupted):
+            load(client, 1)
+    try:
+        assert core.entered.wait(10)
+        threading.Timer(0.1, core.go_on.set).start()
+        assert load(client, 2) == 2 and not client.lost
+    finally:
+        core.go_on.set()
+        client.close()
 
 
 @pytest.mark.parametrize('kind', [KeyboardInterrupt, TimeoutError])

@@ -15,7 +15,6 @@ import pytest
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
-from persistent.TimeStamp import TimeStamp
 from transaction.interfaces import TransientError
 from ZODB.BaseStorage import DataRecord
 from ZODB.Connection import TransactionMetaData
@@ -101,6 +100,21 @@ def test_an_interrupted_end_leaves_no_locks(cluster, method):
     assert not storage._access.core.transactions
 
 
+def test_an_interrupted_begin_leaves_nothing(cluster):
+    """It has waited for the cluster, which comes back."""
+    storage = cluster.client()
+    cluster.master.kill()
+    wait_for(lambda: storage._access.core.primary is None, 'it is lost')
+    with alarms(in_our_code) as alarm:
+        alarm(interrupt, 0.1)
+        with pytest.raises(Interrupt):
+            begin(storage)
+    assert storage.tpc_transaction() is None
+    cluster.master.start()
+    storage.sync()
+    assert not storage._access.core.transactions
+
+
 def test_an_abort_in_the_middle_of_a_call_is_not_forgotten(cluster):
     """As a finalizer may do."""
     storage, other = cluster.client(), cluster.client()
@@ -112,7 +126,8 @@ def test_an_abort_in_the_middle_of_a_call_is_not_forgotten(cluster):
 
 
 @pytest.mark.parametrize('method, arguments', [
-    ('sync', (False,)), ('prefetch', ([z64], p64(1))), ('cache_statistics', ())])
+    ('sync', (False,)), ('prefetch', ([z64], p64(1))), ('cache_statistics', ()),
+    ('iterator', ())])
 def test_who_only_reads_does_not_see_that_a_core_is_replaced(cluster, method, arguments):
     """Another thread is cut off in a call while this one waits for its turn."""
     storage = cluster.client()
@@ -470,17 +485,6 @@ def test_ids_that_can_not_be(cluster):
     assert storage.history(z64, 0) == [] and count(database) == 2
     assert u64(storage.new_oid()) < 1 << 40
     database.close()
-
-
-def test_small_transactions_of_another_storage_are_copied_as_one(cluster, capsys):
-    class Past:
-        def iterator(self):
-            return (OneObject(p64(tid), b'data %d' % tid) for tid in range(100, 200))
-    storage = cluster.client()
-    storage.copyTransactionsFrom(Past(), verbose=1)
-    assert capsys.readouterr().out == '%s\n' % TimeStamp(p64(199))
-    found = [(u64(txn.tid), [record.data for record in txn]) for txn in storage.iterator()]
-    assert found[-100:] == [(tid, [b'data %d' % tid]) for tid in range(100, 200)]
 
 
 def test_blobs_are_refused_before_anything_is_stored(cluster):

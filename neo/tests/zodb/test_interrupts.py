@@ -2,6 +2,7 @@
 import random
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,9 +12,10 @@ from BTrees.Length import Length
 from persistent.mapping import PersistentMapping
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError
-from ZODB.utils import load_current, z64
+from ZODB.utils import load_current, p64, u64, z64
 
-from ..alarms import alarms, in_our_code
+from ...client.exception import ClientReplaced, OutcomeUnknown
+from ..alarms import alarms, before_line, in_our_code
 from ..daemons import Cluster, wait_for
 from .test_client import begin, commit, soon, switching_often
 
@@ -114,6 +116,46 @@ def test_a_thousand_interrupts(cluster, alarm):
     db.close()
 
 
+OURS = '/neo/client/', '/neo/runtime/'
+
+
+def is_ours(code):
+    return any(folder in code.co_filename for folder in OURS)
+
+
+def test_a_commit_interrupted_at_any_line(cluster):
+    """At every fifth one, so that it does not take long.  Nothing is left of it, and the next one
+    does not meet it."""
+    storage = cluster.client()
+    db = ZODB.DB(storage)
+    number, struck, slowest = 1, True, 0
+    while struck:
+        tm = transaction.TransactionManager()
+        connection = db.open(tm)
+        connection.cacheMinimize()
+        with before_line(number, is_ours, interrupt) as struck:
+            try:
+                tm.begin()
+                connection.root()['number'] = number
+                tm.commit()
+                assert not struck, struck
+            except Interrupted:
+                pass
+        tm.abort()
+        began = time.monotonic()
+        for attempt in tm.attempts(2):      # it may have been committed after all
+            with attempt:
+                connection.root()['number'] = number
+        slowest = max(slowest, time.monotonic() - began)
+        connection.close()
+        core, delivery = storage._access.core, storage._access.delivery
+        assert not core.transactions and not core.outcomes.finishing, struck
+        assert not storage._commits._pending and not delivery.own, struck
+        number += 5
+    assert number > 500 and slowest < 2
+    db.close()
+
+
 def test_an_interrupted_finish(cluster, alarm):
     """What became of it is seen by the next transaction; a thread that was in *finish* of the
     same storage learns the truth, though its connections are gone."""
@@ -140,6 +182,48 @@ def test_an_interrupted_finish(cluster, alarm):
     assert load_current(storage, oids[0]) == (b'data', tid)
     assert storage.lastTransaction() >= tid
     commit(storage, (oids[0], tid, b'more'))
+
+
+def lose(storage):
+    """As if a thread was interrupted in the middle of the core."""
+    with pytest.raises(ZeroDivisionError):
+        storage._access.current().call(lambda core: 1 / 0)
+
+
+def test_what_is_interrupted_again_and_again_may_have_been_committed(cluster):
+    """Who is told that it has failed would do it once more."""
+    storage, frozen = cluster.client(), cluster.storages[0]
+    oid = storage.new_oid()
+    txn = begin(storage, (oid, z64, b'data'), (p64(u64(oid) + 1), z64, b'data'))
+    storage.tpc_vote(txn)
+    with ThreadPoolExecutor(1) as pool:
+        frozen.signal(signal.SIGSTOP)
+        finishing = pool.submit(storage.tpc_finish, txn)
+        wait_for(lambda: storage._access.core.outcomes.finishing, 'it is in finish')
+        while not finishing.done():
+            wait_for(lambda: storage._access.current().threads._waiters or finishing.done(),
+                     'it waits for its outcome')
+            lose(storage)
+        frozen.signal(signal.SIGCONT)
+        with pytest.raises(OutcomeUnknown):
+            finishing.result(30)
+    wait_for(lambda: (storage.sync(), u64(storage.lastTransaction()))[1], 'it is committed')
+    assert load_current(storage, oid)[0] == b'data'
+
+
+def test_an_import_that_has_ended_before_all_is_made_anew(cluster):
+    """Who goes on after it has to know that."""
+    storage, known = cluster.client(), []
+
+    def batches():
+        for tid in 10, 11:
+            yield [(tid, ' ', b'', b'', b'', [(7, b'data', None)])]
+            wait_for(lambda: not storage._access.core.imports.queue, 'it has ended')
+            lose(storage)
+    with pytest.raises(ClientReplaced):
+        for tid in storage.import_transactions(batches()):
+            known.append(tid)
+    assert known == [10]
 
 
 def test_a_transaction_that_nobody_aborts(cluster):
