@@ -123,8 +123,11 @@ class Obedience(Context):
 def settled(node, answers):
     verification = node.verification
     # Tids of what was dropped are not given again, and nobody has heard of them.
-    last_told = max(answer.last_tid for answer in answers.values())
-    last_given = max([last_told] + [state.last_tid for state in verification.states.values()])
+    states = verification.states.values()
+    last_told = max([answer.last_tid for answer in answers.values()]
+                    + [kept.tid for kept in verification.keep]
+                    + [told.tid for state in states for told in state.told])
+    last_given = max([last_told] + [state.last_tid for state in states])
     for kept in verification.keep:
         for peer in answers:
             node.send(peer, Unlock(kept.ttid))
@@ -134,7 +137,7 @@ def settled(node, answers):
                  len(verification.keep), dropped)
     node.verification = None
     node.serve(last_told, last_given,
-               max(state.oid_mark for state in verification.states.values()))
+               max(state.oid_mark for state in states))
 
 
 def settle_late(node, peer):

@@ -124,7 +124,7 @@ def settle(node, peer, packet, request_id):
     transactions = node.transactions
     if transactions.kept and node.locking.busy:
         raise Refused(ErrorCode.NOT_READY, 'it is being settled already')
-    left = transactions.settle(packet.keep)
+    left = transactions.settle(packet.keep, node.state.partitions)
     node.tidy()
 
     def prepared(txn):
@@ -150,10 +150,14 @@ def settled(node, peer, request_id):
 @handles(FindTransactions, sender=MASTER)
 def find_transactions(node, peer, packet, request_id):
     obeyed(node)
-    locked = {ttid for ttid, *_ in node.engine.locked()}
+    engine = node.engine
+    locked = {ttid for ttid, *_ in engine.locked()}
+    # What its client has claimed to write here, and has not, has left no other trace.
+    told = {tid for _, tid in engine.told()}
     node.answer(peer, request_id, FindTransactions.Answer([
         span.ttid for span in packet.transactions
-        if span.ttid not in locked and look(node, node.engine.find, span.first, span.tid)]))
+        if span.ttid not in locked and (
+            span.tid in told or look(node, engine.find, span.first, span.tid))]))
 
 
 @handles(ReserveOids, sender=MASTER)
@@ -268,5 +272,8 @@ def unlock(node, peer, packet, request_id):
 def what_became_of(node, peer, packet, request_id):
     obeyed(node)
     txn = node.transactions.by_ttid.get(packet.ttid)
-    tid = txn.tid if txn is not None else look(node, node.engine.tid_of, packet.ttid)
+    tid = None if txn is None else txn.tid
+    if tid is None:
+        # A client may have begun again what is in the history.
+        tid = look(node, node.engine.tid_of, packet.ttid)
     node.answer(peer, request_id, WhatBecameOf.Answer(packet.ttid, tid))

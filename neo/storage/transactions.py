@@ -66,20 +66,24 @@ class Transactions:
         """No oid below this may be given again if what was voted is settled."""
         return 1 + max([max(txn.writes) for txn in self.kept.values() if txn.writes], default=-1)
 
-    def settle(self, keep):
+    def settle(self, keep, partitions):
         """Drop all of it but these `Unfinished`s.  Returns those that are only voted here: each of
         them is locked by `prepare` and `lock_kept`, and then `settled` ends it."""
         keep = {kept.ttid: kept for kept in keep}
         for ttid, *_ in self.engine.locked():
             if ttid not in keep:
                 self.engine.drop(ttid)
+        told = dict(self.engine.told())
         for ttid, txn in list(self.kept.items()):
-            if ttid not in keep:
+            # What was told here is in the history: its ttid was used again.
+            if ttid not in keep or any(told.get(row, 0) >= keep[ttid].tid
+                                       for row in keep[ttid].rows):
                 self.engine.forget(ttid)
                 del self.kept[ttid]
         for txn in self.kept.values():
             _, first, tid, rows = keep[txn.ttid]
-            if not txn.fits(first, tid):
+            if not (txn.fits(first, tid)
+                    and {oid % partitions for oid in txn.writes}.issubset(rows)):
                 self._empty(txn)
             txn.become(LOCKING)
             txn.be_locked_as(first, tid, rows)

@@ -65,6 +65,18 @@ def test_without_readable_cells_a_storage_is_not_needed():
     assert good.hears(Settle)
 
 
+@pytest.mark.parametrize('state', [
+    {'told': [(0, 1000)]}, {'unfinished': [locked(50, 1000, 0, first=900)]}])
+def test_the_last_tid_that_was_told_is_known_without_any_record_of_it(state):
+    """Of an import, nobody compares each tid that was told with what was stored.  Clients take a
+    primary that knows less than they do for one that has lost transactions."""
+    talk, (storage,) = states({'last_tid': 900, **state})
+    write(storage)
+    storage.reply(Settle, 900)
+    client = talk.client()
+    assert client.welcome.last_tid == 1000
+
+
 def test_what_is_in_no_copy_is_waited_for():
     """Each row has one copy; S2 took part in a transaction of both."""
     only = ((('S1', UP),), (('S2', UP),))

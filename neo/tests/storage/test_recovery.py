@@ -129,20 +129,20 @@ def test_kept_and_dropped_and_locked_at_once():
     client.voted(TTID + 2, record(3))           # voted and locked elsewhere
     client.voted(TTID + 3, record(4))           # voted only
     client.voted(TTID + 4, record(5))           # unlocked
-    for i, tid in (0, 100), (1, 101), (4, 103):
+    for i, tid in (4, 99), (0, 100), (1, 101):
         master.lock(TTID + i, tid)
     master.unlock(TTID + 4)
     state, master = stand(script, lose_master, master)
     assert unfinished(state) == {
         TTID: [100, 100, ROWS], TTID + 1: [101, 101, ROWS], TTID + 2: [*VOTED], TTID + 3: [*VOTED]}
-    spans = [Span(TTID + i, tid, tid) for i, tid in enumerate(range(100, 105))]
-    assert master.ask(FindTransactions(spans)).found == (TTID + 3,)     # by its tid: 103
+    spans = [Span(TTID + i, tid, tid) for i, tid in enumerate([100, 101, 102, 99, 104])]
+    assert master.ask(FindTransactions(spans)).found == (TTID + 3,)     # by its tid: 99
     script.recover(master, term=2, settle=[kept(TTID, 100), kept(TTID + 2, 102),
                                            kept(TTID + 9, 104)])
     assert script.nothing_left()
     client = script.client('C1', term=2)
     assert [getattr(client.load(oid), 'tid', None) for oid in range(1, 6)] == [
-        100, None, 102, None, 103]
+        100, None, 102, None, 99]
     # What the dropped one had locked is new again.
     client.voted(2 * TTID, record(2), record(4))
 
@@ -389,6 +389,47 @@ def test_an_import_that_does_not_fit_is_not_settled():
     assert script.engine.last_tid() == 0 and script.nothing_left()
     # What others keep of it has been told: else these rows would be behind for good.
     assert script.engine.told() == [(row, 70) for row in ROWS]
+
+
+@pytest.mark.parametrize('oid', [1, 2])
+def test_a_vote_of_what_was_told_is_not_settled(oid):
+    """Somebody has begun a transaction again that is in the history here; another storage has not
+    been told of that one's end when all die."""
+    script = Script()
+    master = script.serve()
+    client = script.client()
+    script.commit(client, master, TTID, 50, record(1))
+    client.voted(TTID, record(oid, 50 if oid == 1 else 0, b'more'))
+    assert master.ask(WhatBecameOf(TTID)).tid == 50
+    _, master = stand(script, another_term, master)
+    script.recover(master, term=2, settle=[kept(TTID, 50)])
+    client = script.client('C1', term=2)
+    assert client.load(1).data == b'data'
+    assert oid == 1 or client.load(oid).error == ErrorCode.NO_OBJECT
+    assert script.nothing_left()
+
+
+def test_what_was_told_is_found_though_nothing_of_it_was_stored():
+    """Its client has claimed to have written in these rows.  Who has only locked it must not drop
+    it, as it is known here that these rows have it."""
+    script = Script()
+    master = script.serve()
+    script.commit(script.client(), master, TTID, 50, record(4))
+    script.client('C2').voted(TTID + 1, transactions=[])
+    master.lock(TTID + 1, 60)
+    master.unlock(TTID + 1)
+    _, master = stand(script, another_term, master)
+    assert master.ask(FindTransactions([(TTID + 1, 60, 60), (TTID + 2, 61, 61)])).found \
+        == (TTID + 1,)
+
+
+def test_a_vote_in_rows_that_are_not_told_is_not_settled():
+    script = Script()
+    master = script.serve()
+    script.client().voted(TTID, record(1))
+    _, master = stand(script, another_term, master)
+    script.recover(master, term=2, settle=[kept(TTID, 50, rows=(0,))])
+    assert script.engine.last_tid() == 0 and script.nothing_left()
 
 
 def test_an_import_is_dropped_whole():
