@@ -23,22 +23,22 @@ class CurrentTids:
             return tid
         if oid > self._last_oid:
             return 0
-        tid = self._engine.current(oid) or 0
-        self._keep(oid, tid)
+        tid = self._tids[oid] = self._engine.current(oid) or 0
+        self._shrink()
         return tid
 
     def changed(self, oids, tid):
         """These have been written by `tid`; None: by several, so that they are asked for again."""
+        self._last_oid = max(self._last_oid, max(oids, default=-1))
+        tids = self._tids
         for oid in oids:
-            if oid > self._last_oid:
-                self._last_oid = oid
             if tid is None:
-                self._tids.pop(oid, None)
+                tids.pop(oid, None)
             else:
-                self._keep(oid, tid)
+                tids[oid] = tid
+                tids.move_to_end(oid)
+        self._shrink()
 
-    def _keep(self, oid, tid):
-        self._tids[oid] = tid
-        self._tids.move_to_end(oid)
-        if len(self._tids) > self._size:
+    def _shrink(self):
+        while len(self._tids) > self._size:
             self._tids.popitem(last=False)

@@ -55,6 +55,7 @@ TABLES = dict(
 )
 
 _revision = 'compression, checksum, data, data_tid, large'
+_inline = 'compression, checksum, data'         # of nearly all of them: the rest is null
 _metadata = 'status, user, description, extension, oids, checksum'
 _moved = 'FROM pending_obj WHERE number = ? AND (oid, tid) <= (?, ?)'
 
@@ -68,6 +69,8 @@ STATEMENTS = dict(
     last_pended='SELECT MAX(number) FROM pending_obj',
     pend=f'REPLACE INTO pending_obj (number, oid, tid, {_revision})'
          ' VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    pend_inline=f'REPLACE INTO pending_obj (number, oid, tid, {_inline})'
+                ' VALUES (?, ?, ?, ?, ?, ?)',
     pended_large='SELECT large FROM pending_obj WHERE number = ? AND oid = ? AND tid = ?',
     last_large='SELECT MAX(id) FROM large',
     add_large='INSERT INTO large (id, data) VALUES (?, ?)',
@@ -100,6 +103,7 @@ STATEMENTS = dict(
     drop_metadata='DELETE FROM trans WHERE tid = ?',
 
     add_record=f'INSERT INTO obj (oid, tid, {_revision}) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    add_inline=f'INSERT INTO obj (oid, tid, {_inline}) VALUES (?, ?, ?, ?, ?)',
     add_metadata=f'INSERT INTO trans (tid, ttid, {_metadata}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     exists='SELECT 1 FROM obj WHERE oid = ? LIMIT 1',
 

@@ -42,11 +42,13 @@ class SqlWrites(Engine):
         self._pend(pending, records)
 
     def _pend(self, pending, records):
-        number, found = pending.number, self._revisions(NOT_IMPOSED, records)
-        self._write_many(self._sql.drop_large, self._replaced(pending, found))
-        self._write_many(self._sql.pend, [
-            (number, *key, *revision) for key, revision in found.items()])
-        pending.top = max(pending.top, *[oid for oid, tid in found])
+        number, sql = pending.number, self._sql
+        inline, others = self._revisions(NOT_IMPOSED, records)
+        keys = [*inline, *others]
+        self._write_many(sql.drop_large, self._replaced(pending, keys))
+        self._write_many(sql.pend_inline, [(number, *key, *row) for key, row in inline.items()])
+        self._write_many(sql.pend, [(number, *key, *row) for key, row in others.items()])
+        pending.top = max(pending.top, *[oid for oid, tid in keys])
 
     def _replaced(self, pending, keys):
         """The keys of the large data of what is pended again."""
@@ -59,19 +61,25 @@ class SqlWrites(Engine):
         return replaced
 
     def _revisions(self, tid, records):
-        """`{(oid, tid): columns of the revision}` of these, the last one of each; `tid` is that of
-        those which impose none.  Large data go into a table of their own."""
-        found = {}
+        """The columns of these, twice `{(oid, tid): columns}`: of those with their data and nothing
+        else in the row, and of the others.  Each has the last record; `tid` is that of those which
+        impose none.  Large data go into a table of their own."""
+        inline, others = {}, {}
         for oid, _base, imposed, compression, sum, data, data_tid in records:
-            found[oid, tid if imposed is None else imposed] = (
-                compression, sum, data, data_tid, None)
-        for key in [key for key, (_, _, data, _, _) in found.items()
-                    if data is not None and len(data) > INLINE]:
-            compression, sum, data, data_tid, _ = found[key]
-            self._last_large += 1
-            self._write(self._sql.add_large, (self._last_large, data))
-            found[key] = compression, sum, None, data_tid, self._last_large
-        return found
+            key = oid, tid if imposed is None else imposed
+            if data is not None and len(data) <= INLINE and data_tid is None:
+                inline[key] = compression, sum, data
+                if others:
+                    others.pop(key, None)
+            else:
+                others[key] = compression, sum, data, data_tid, None
+                inline.pop(key, None)
+        for key, (compression, sum, data, data_tid, _) in others.items():
+            if data is not None and len(data) > INLINE:
+                self._last_large += 1
+                self._write(self._sql.add_large, (self._last_large, data))
+                others[key] = compression, sum, None, data_tid, self._last_large
+        return inline, others
 
     def forget(self, ttid):
         self._space.release(ttid)
@@ -142,10 +150,10 @@ class SqlWrites(Engine):
             self._show(first)
 
     def _add_records(self, tid, records):
-        found = self._revisions(tid, records)
-        self._count({oid for oid, at in found})
-        self._write_many(self._sql.add_record, [
-            key + revision for key, revision in found.items()])
+        inline, others = self._revisions(tid, records)
+        self._count({oid for oid, at in (*inline, *others)})
+        self._write_many(self._sql.add_inline, [key + row for key, row in inline.items()])
+        self._write_many(self._sql.add_record, [key + row for key, row in others.items()])
 
     def _add_metadata(self, ttid, tid, metadata):
         found = {}

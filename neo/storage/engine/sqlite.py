@@ -42,6 +42,10 @@ DIALECT = schema.Dialect({
 # Errors of a page or of the disk below it, at which SQLite ends one statement.
 HARMLESS = sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR
 
+# All bytes that are written are looked up among the adapters: that there is none takes longer to
+# find out than one that does nothing.
+sqlite3.register_adapter(bytes, bytes)
+
 
 def parse(database):
     """A path, or a `file:` URI -> `(absolute path, settings)`; raises EngineError."""
