@@ -1,9 +1,12 @@
 import pytest
+from ZODB.utils import p64
 
 from ...client.core.loads import Regroup
 from ...client.exception import (BrokenData, ClusterUnavailable, NoObject, NoRevision,
                                  RequestRefused)
+from ...client.reads import Reads
 from ...protocol import limits
+from ...protocol.checksum import checksum
 from ...protocol.packets import (Invalidate, ListRecords, ListTransactions, Load, Measure,
                                  ObjectHistory)
 from ...protocol.types import MAX_ID, ErrorCode, StoredRecord
@@ -181,6 +184,34 @@ def test_prefetched_objects_are_in_the_cache():
     storage.loads(5, oid=1)
     storage.loads(6, oid=2)
     assert c.load(1).done and c.load(2).done and not c.client.completed
+
+
+class Access:
+    """Gives Reads what `load`, an operation, has got."""
+
+    def __init__(self, core, load):
+        self.core, self.load = core, load
+        self.threads = self
+
+    def repeat(self, function, *args):
+        return function(self, *args)
+
+    def run(self, method, *args):
+        return self.load
+
+
+def test_only_what_was_verified_is_taken_for_verified():
+    """Other data of the same revision, broken on their way, came for a prefetch before."""
+    c = Conversation()
+    storage, = c.up(last_tid=10)
+    c.do('prefetch', [1], 11)
+    load = c.load(1)
+    _, answer = storage.hears(Load)
+    answer(Load.Answer(1, 5, None, 0, checksum(b'data'), b'dada', None))
+    storage.loads(5)
+    assert Reads(Access(c.client, load)).load_before(p64(1), p64(11)) == (b'data', p64(5), None)
+    data, expected = c.load(1).result[4], c.load(1).result[3]
+    assert data == b'data' or expected == checksum(b'data')
 
 
 def test_prefetches_do_not_pile_up_while_there_is_no_storage():
