@@ -7,7 +7,8 @@ Telling may be cut off at any point, by an interrupt or by an error of who is to
 ZODB's caches have heard of the transaction, and others have not.  So what is being told is written
 down before; who finds it there later declares everything changed, and `lastTransaction` does not
 move before.  For the same reason all locks here are left by `with` only, even those that say no
-more than that a thread is still there.
+more than that a thread is still there; nobody waits for ever for one to be left by who does not
+tell.
 """
 import logging
 import threading
@@ -19,21 +20,30 @@ from ZODB.utils import p64
 from .core.invalidations import Told
 
 PAUSE = 0.001           # seconds between two looks, while a process is being forked
+HELD_UP = 5.0           # for so long at most others wait for the thread of an own transaction
 
 
 class Own:
     """A transaction that is committed by this process: `function(tid)` tells it, and is called by
-    the thread that commits it, which holds `present` as long as it can do so."""
+    the thread that commits it, which holds `present` as long as it can do so.
 
-    __slots__ = 'function', 'present', 'thread'
+    That thread may be held up, where a signal handler or a finalizer waits for one of those who
+    wait for it.  Then others tell it, as one that is not our own, and the function comes late."""
+
+    __slots__ = 'function', 'present', 'thread', 'held_up'
 
     def __init__(self, function, present):
         self.function = function
         self.present = present
         self.thread = get_ident()
+        self.held_up = False
 
     def may_be_told(self):
-        return self.thread == get_ident() or not self.present.locked()
+        return self.held_up or not self.is_elsewhere()
+
+    def is_elsewhere(self):
+        """Is there another thread to call the function?"""
+        return self.thread != get_ident() and self.present.locked()
 
     def is_here(self):
         """Is this thread the one to call the function?"""
@@ -44,8 +54,9 @@ class Delivery:
 
     """`log(level, message, exc_info)` logs a line."""
 
-    def __init__(self, core, log):
+    def __init__(self, core, log, held_up=HELD_UP):
         self.core = core                # may be replaced by its successor
+        self._held_up = held_up
         self.db = None                  # IStorageWrapper, once there is one
         self.own = {}                   # ttid -> Own, of own transactions that are not told yet
         self._log = log
@@ -64,7 +75,7 @@ class Delivery:
         if not self.core.invalidations:
             return False
         own = self._next_own()
-        return own is None or not own.present.locked()
+        return own is None or own.held_up or not own.present.locked()
 
     def _may_tell(self):
         """Is there something that this thread may tell?"""
@@ -158,8 +169,12 @@ class Delivery:
         elif self._telling is None:
             own = self._next_own()
             if own is not None and not own.may_be_told():
-                with own.present:
-                    pass
+                # Not by `with`, which can't end in time.  If this is cut off before the release,
+                # `present` says for that long at most that a thread is there which has gone.
+                if own.present.acquire(timeout=self._held_up):
+                    own.present.release()
+                else:
+                    own.held_up = True
 
     def _next_own(self):
         try:
@@ -233,7 +248,9 @@ class Delivery:
         if told.tid > core.last_tid:
             core.delivered(told.tid)
         if told.operation is not None:
-            self.own.pop(told.operation.ttid, None)
+            own = self.own.get(told.operation.ttid)
+            if own is not None and not own.is_elsewhere():
+                self.own.pop(told.operation.ttid, None)
         self._telling = None
 
     def _reset(self, tid):

@@ -272,6 +272,30 @@ def test_nobody_tells_while_the_process_is_forked(core, delivery):
     assert core.last_tid == 2
 
 
+@pytest.mark.parametrize('own', [False, True])
+def test_a_thread_that_is_held_up(core, own):
+    """By a signal handler, which waits for one who has to hear of what that thread commits, or
+    commits what comes after it."""
+    delivery = Delivery(core, pytest.fail, held_up=0.1)
+    delivery.db = DB(core)
+    mine, other = Operation(), Operation()
+
+    def hear():
+        delivery.deliver_until(2)
+
+    def commit():
+        with committing(delivery, other, delivery.db.tell_own):
+            delivery.deliver_own(other.ttid, 2)
+    with committing(delivery, mine, delivery.db.tell_own), ThreadPoolExecutor(1) as pool:
+        core.invalidations += [Told(1, (5,), mine), Told(2, (6,), other if own else None)]
+        pool.submit(commit if own else hear).result(10)
+        assert core.last_tid == 2 and delivery.db.told == [(1, [5]), (2, [] if own else [6])]
+        delivery.deliver_own(mine.ttid, 1)
+    # Late, so that everything may have changed; and the last tid does not go back.
+    assert (1, []) in delivery.db.told[2:] and 'all' in delivery.db.told[2:]
+    assert core.last_tid == 2 and not delivery.own and not core.invalidations
+
+
 def test_two_threads_fork_at_once(core, delivery):
     """What one of them lets go on, the other one still holds up."""
     core.invalidations.append(Told(1, (5,), None))
