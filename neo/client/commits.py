@@ -53,8 +53,8 @@ class Commits:
 
     def __getitem__(self, transaction):
         """The Pending of a transaction of ZODB, which may go on."""
-        pending = self._find(transaction)
-        if pending is None:
+        pending = self._pending.get(id(transaction))
+        if pending is None or pending.reference() is not transaction:
             raise StorageTransactionError(self._storage, transaction)
         if pending.session is not self._access.session:
             if pending.session.inherited:

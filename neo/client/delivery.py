@@ -112,7 +112,8 @@ class Delivery:
                         return
             if ttid in self.own:
                 self._wait()
-        self.deliver()
+        if self.core.invalidations:
+            self.deliver()
 
     def deliver_until(self, tid):
         """Tell all up to `tid`, which has been heard."""

@@ -14,11 +14,12 @@ LETTERS = {CellState.UP_TO_DATE: 'U', CellState.OUT_OF_DATE: 'O', CellState.FEED
 class PartitionTable:
     """`rows[i]` maps the storages that have a cell of row i to its CellState."""
 
-    __slots__ = ('term', 'ptid', 'replicas', 'rows', 'readable', 'writable', '_storages', '_voters',
-                 '_packed')
+    __slots__ = ('term', 'ptid', 'key', 'replicas', 'rows', 'partitions', 'readable', 'writable',
+                 '_storages', '_voters', '_packed')
 
     def __init__(self, term, ptid, replicas, rows):
         self.term, self.ptid, self.replicas = term, ptid, replicas
+        self.key, self.partitions = TableKey(term, ptid), len(rows)
         self.rows = [dict(sorted(row.items(), key=lambda cell: node_order(cell[0])))
                      for row in rows]
         # Tuples of storages per row, made once: every load and store looks here.
@@ -42,14 +43,6 @@ class PartitionTable:
                 tuple(Cell(storage, int(state)) for storage, state in row.items())
                 for row in self.rows))
         return self._packed
-
-    @property
-    def key(self):
-        return TableKey(self.term, self.ptid)
-
-    @property
-    def partitions(self):
-        return len(self.rows)
 
     def storages(self):
         """All storages that have a cell, in order."""

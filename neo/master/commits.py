@@ -47,7 +47,8 @@ def finish(master, peer, packet, request_id):
         raise Refused(ErrorCode.RETRY, 'transaction %#x was not begun here by this client, or has'
                       ' ended' % ttid)
     highest = check_oids(packet)
-    check_imposed(master, packet)
+    if packet.imposed:
+        check_imposed(master, packet)
     table = master.tables.in_force
     written, touched = rows(packet, table.partitions)
     storages = check_votes(master, packet, touched)
@@ -77,13 +78,10 @@ def check_oids(packet):
 
 
 def check_imposed(master, packet):
-    imposed = packet.imposed
-    if not imposed:
-        return
     if packet.oids:
         raise Refused(ErrorCode.REFUSED, 'an import with oids of no tid')
     last = last_given = master.transactions.last_given
-    for imported in imposed:
+    for imported in packet.imposed:
         if imported.tid <= last:
             raise Refused(ErrorCode.REFUSED, 'tid %#018x is not above %#018x'
                           % (imported.tid, last))
@@ -98,12 +96,13 @@ def check_votes(master, packet, touched):
     storages that voted, or Refused (docs/architecture.md, "Life of a transaction")."""
     storages = {}
     known, holding = master.members.storages, master.tables.in_force
+    holders = holding.storages()
     for ballot in packet.voted:
         id = ballot.storage
         peer = known.get(id)
         if peer is None or peer.data.session != ballot.session or not peer.data.holds(holding):
             raise Refused(ErrorCode.RETRY, '%s has been away since it voted' % id)
-        if id in storages or id not in holding.storages():
+        if id in storages or id not in holders:
             raise Refused(ErrorCode.REFUSED, '%s has no vote, or not two' % id)
         storages[id] = peer
     readable = holding.readable

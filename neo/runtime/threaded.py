@@ -148,7 +148,9 @@ class ThreadedNode:
         node.now = clock.now()
         result = function(*args)
         if node.has_effects():
-            self._act()
+            self._driver.act()
+            if self._polls:
+                self._look_when_due()
         if node.completed or self._lines or self._driver.exit is not None:
             self._look_after()
         if waiter is not None and not result.done:
@@ -157,12 +159,11 @@ class ThreadedNode:
             self._take_place(waiter)
         return result
 
-    def _act(self):
-        self._driver.act()
-        if self._polls:
-            due = self._driver.next()
-            if due is not None and (self._poll_until is None or due < self._poll_until):
-                self._driver.waker.wake()
+    def _look_when_due(self):
+        """The reader polls, maybe for longer than till the next turn is due now."""
+        due = self._driver.next()
+        if due is not None and (self._poll_until is None or due < self._poll_until):
+            self._driver.waker.wake()
 
     # -- the lock ---------------------------------------------------------------------------
     def _do(self, function, args=(), ended=False):

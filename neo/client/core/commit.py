@@ -126,16 +126,14 @@ class Transaction:
         assert state in MAY_BECOME[self.state], '%r becomes %s' % (self, state.name)
         self.state = state
 
-    def part(self, storage):
-        part = self.parts.get(storage)
-        if part is None:
-            part = self.parts[storage] = Part(self, storage)
+    def new_part(self, storage):
+        part = self.parts[storage] = Part(self, storage)
         return part
 
     def route(self, client, oid, record, check, size):
         readable = self.table.readable
         for storage in readable[oid % len(readable)]:
-            part = self.parts.get(storage) or self.part(storage)
+            part = self.parts.get(storage) or self.new_part(storage)
             if part.conflicts:
                 # Whether this is from the current revision, the storage tells anew.
                 part.conflicts.pop(oid, None)
@@ -191,7 +189,7 @@ class Transaction:
         described = Metadata(tid, *metadata, tuple(oids))
         row = (self.ttid if tid is None else tid) % len(self.table.rows)
         for storage in self.table.readable[row]:
-            self.part(storage).metadata.append(described)
+            (self.parts.get(storage) or self.new_part(storage)).metadata.append(described)
 
     def vote(self, client, internal=False):
         conflicts = self.unresolved()

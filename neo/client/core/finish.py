@@ -100,7 +100,7 @@ class Finishing(Operation):
         client.ask(client.primary, Finish(
             self.ttid, transaction.table.key, () if imports else oids,
             tuple(sorted(transaction.checks)),
-            tuple(Ballot(part.storage, part.session) for part in transaction.parts.values()),
+            tuple([Ballot(part.storage, part.session) for part in transaction.parts.values()]),
             imports), self)
 
     def settled(self, client):
