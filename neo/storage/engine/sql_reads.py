@@ -3,7 +3,6 @@
 Ranges of hidden tids are rare: a look whether there are any is all they cost otherwise.
 """
 from contextlib import closing
-from itertools import islice
 
 from ...protocol.checksum import checksum
 from ...protocol.limits import SCAN_ROWS
@@ -12,7 +11,6 @@ from .interface import BrokenData, Engine
 from .rows import is_whole, metadata_sum, unpack_oids
 
 _new = tuple.__new__        # of a named tuple, in half of the time
-GROUP = 64                  # rows
 
 
 class SqlReads(Engine):
@@ -188,7 +186,7 @@ class SqlReads(Engine):
                 query = sql.some_records, (
                     *(span[:2] + end if end else span), wanted, partitions, max_rows)
             with closing(self._execute(*query)) as cursor:
-                for oid, tid, compression, sum, data, data_tid, large in self._by_groups(cursor):
+                for oid, tid, compression, sum, data, data_tid, large in cursor:
                     # Nearly all have their data with them, and are whole.
                     if (type(data) is not bytes or checksum(data) != sum
                             or type(compression) is not int or data_tid is not None):
@@ -206,23 +204,6 @@ class SqlReads(Engine):
                 raise self._broken(error, self._first(span, wanted, partitions)) from error
             return found, RecordPosition(found[-1].tid, found[-1].oid)
         return found, end and RecordPosition(*end)
-
-    def _by_groups(self, cursor):
-        """Its rows.  Some are read at once, as SQLite and what is done with each row drive each
-        other out of the caches of the processor."""
-        while True:
-            rows, failure = [], None
-            try:
-                rows.extend(islice(cursor, GROUP))
-            except self.Error as error:         # after the last one of `rows`
-                if not self._survives(error):
-                    raise
-                failure = error
-            yield from rows
-            if failure is not None:
-                raise failure
-            if len(rows) < GROUP:
-                return
 
     def _first(self, span, wanted, partitions):
         """The position of the first record wanted, or None if that can't be known."""
