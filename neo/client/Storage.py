@@ -240,8 +240,10 @@ class Storage(ConflictResolvingStorage):
         return self._imports.run(batches)
 
     def copyTransactionsFrom(self, other, verbose=0):
-        """Copy all transactions of another storage, which must have an iterator and no blobs."""
-        for tid in self.import_transactions(map(imports.past, other.iterator())):
+        """Copy all transactions of another storage, which must have an iterator and no blobs.  Many
+        are committed as one; `verbose`: the last of them is printed then."""
+        transactions = map(imports.past, other.iterator())
+        for tid in self.import_transactions(imports.batches(transactions)):
             if verbose:
                 print(TimeStamp(p64(tid)))
 

@@ -10,6 +10,31 @@ from .exception import ClientReplaced, NEOStorageError
 from .records import pack
 
 WINDOW = 2              # batches that are on their way at once
+# Transactions travel in batches: large enough for the cost of a commit not to show, small enough to
+# be held in memory a few times, and to be stopped between two.
+BATCH_BYTES = 1 << 20
+BATCH_TRANSACTIONS = 1000
+BATCH_RECORDS = 5000
+OVERHEAD = 64           # bytes of a record beside its data
+
+
+def batches(transactions, most=BATCH_TRANSACTIONS):
+    """Lists of transactions of about BATCH_BYTES; one that is larger comes alone.  Each is what
+    `Storage.import_transactions` wants it to be."""
+    batch, size, count = [], 0, 0
+    for transaction in transactions:
+        _, _, user, description, extension, records = transaction
+        weight = len(user) + len(description) + len(extension) + OVERHEAD * len(records)
+        weight += sum([len(data) for _, data, _ in records if data is not None])
+        if batch and (size + weight > BATCH_BYTES or len(batch) == most
+                      or count + len(records) > BATCH_RECORDS):
+            yield batch
+            batch, size, count = [], 0, 0
+        batch.append(transaction)
+        size += weight
+        count += len(records)
+    if batch:
+        yield batch
 
 
 class Imports:
@@ -56,10 +81,10 @@ class Imports:
 
 
 def past(transaction):
-    """A batch of one transaction of another storage; NEOStorageError if a blob belongs to it."""
+    """One of another storage, to be imported; NEOStorageError if a blob belongs to it."""
     records = [(u64(record.oid), record.data, None) for record in transaction]
     for oid, data, _ in records:
         if data is not None and is_blob_record(data):
             raise NEOStorageError('object %#x is a blob: blobs are not available in this version'
                                   % oid)
-    return [(u64(transaction.tid), transaction.status, *described(transaction), records)]
+    return u64(transaction.tid), transaction.status, *described(transaction), records

@@ -4,21 +4,15 @@ from contextlib import contextmanager
 from itertools import islice, zip_longest
 from operator import itemgetter
 
+from ..client.imports import BATCH_TRANSACTIONS, batches
 from ..cluster.ids import moment, tid_at
 from ..protocol.limits import CLOCK_TOLERANCE
 from ..protocol.types import MAX_OID
 from .digest import digest
 from .sides import Batch, MigrationError, reason
 
-# Transactions travel in batches: large enough for the cost of a commit not to show, small enough to
-# be held in memory a few times, and to be stopped between two.
-BATCH_BYTES = 1 << 20
-BATCH_TRANSACTIONS = 1000
-BATCH_REVISIONS = 5000
 # How many transactions `--quick` compares.
 QUICK = 1000
-# What a revision costs beside its data.
-OVERHEAD = 64
 
 # A batch that was copied: tids of the first and the last transaction, how many, and their checksum.
 Copied = namedtuple('Copied', 'first last count digest')
@@ -30,23 +24,6 @@ class Interrupted(Exception):
 
 class Differ(MigrationError):
     """The destination holds something else."""
-
-
-def batches(transactions, most=BATCH_TRANSACTIONS):
-    """Lists of transactions of about BATCH_BYTES; one that is larger comes alone."""
-    batch, size, revisions = [], 0, 0
-    for past in transactions:
-        weight = sum([len(data or b'') + OVERHEAD for oid, data, data_tid in past.revisions],
-                     len(past.user) + len(past.description) + len(past.extension))
-        if batch and (size + weight > BATCH_BYTES or len(batch) == most
-                      or revisions + len(past.revisions) > BATCH_REVISIONS):
-            yield batch
-            batch, size, revisions = [], 0, 0
-        batch.append(past)
-        size += weight
-        revisions += len(past.revisions)
-    if batch:
-        yield batch
 
 
 def difference(ours, theirs):

@@ -15,10 +15,11 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import z64
 
+from ...client.imports import batches
 from ...cluster.ids import tid_at
 from ...migrate.digest import digest
 from ...migrate.filestorage import FileSide, NewFileSide
-from ...migrate.migration import Differ, Interrupted, Migration, batches, survey
+from ...migrate.migration import Differ, Interrupted, Migration, survey
 from ...migrate.neoside import NEOSide
 from ...migrate.progress import Progress, duration
 from ...migrate.sides import Batch, MigrationError, Past, StorageSide

@@ -15,6 +15,7 @@ import pytest
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
+from persistent.TimeStamp import TimeStamp
 from transaction.interfaces import TransientError
 from ZODB.BaseStorage import DataRecord
 from ZODB.Connection import TransactionMetaData
@@ -485,6 +486,17 @@ def test_ids_that_can_not_be(cluster):
     assert storage.history(z64, 0) == [] and count(database) == 2
     assert u64(storage.new_oid()) < 1 << 40
     database.close()
+
+
+def test_small_transactions_of_another_storage_are_copied_as_one(cluster, capsys):
+    class Past:
+        def iterator(self):
+            return (OneObject(p64(tid), b'data %d' % tid) for tid in range(100, 200))
+    storage = cluster.client()
+    storage.copyTransactionsFrom(Past(), verbose=1)
+    assert capsys.readouterr().out == '%s\n' % TimeStamp(p64(199))
+    found = [(u64(txn.tid), [record.data for record in txn]) for txn in storage.iterator()]
+    assert found[-100:] == [(tid, [b'data %d' % tid]) for tid in range(100, 200)]
 
 
 def test_blobs_are_refused_before_anything_is_stored(cluster):
