@@ -50,6 +50,19 @@ class Own:
         return self.thread == get_ident() and self.present.locked()
 
 
+def is_left(lock, seconds):
+    """Wait for that, for so long at most."""
+    acquired = []
+    try:
+        # `with` knows no time; and here too nothing can come in between that the lock is acquired
+        # and that this is known.
+        acquired.extend(map(lock.acquire, [True], [seconds]))
+    finally:
+        if True in acquired:
+            lock.release()
+    return True in acquired
+
+
 class Delivery:
 
     """`log(level, message, exc_info)` logs a line."""
@@ -170,12 +183,7 @@ class Delivery:
         elif self._telling is None:
             own = self._next_own()
             if own is not None and not own.may_be_told():
-                # Not by `with`, which can't end in time.  If this is cut off before the release,
-                # `present` says for that long at most that a thread is there which has gone.
-                if own.present.acquire(timeout=self._held_up):
-                    own.present.release()
-                else:
-                    own.held_up = True
+                own.held_up = not is_left(own.present, self._held_up)
 
     def _next_own(self):
         try:

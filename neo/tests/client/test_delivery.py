@@ -11,7 +11,8 @@ import pytest
 from ZODB.utils import p64, u64
 
 from ...client.core.invalidations import Told
-from ...client.delivery import Delivery, Own
+from ...client.delivery import Delivery, Own, is_left
+from ..alarms import alarms
 
 
 class Core:
@@ -245,6 +246,24 @@ def test_interrupts_at_any_moment(core, delivery):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert interrupted > 200
+
+
+def test_a_wait_that_is_interrupted_leaves_no_lock():
+    rnd, lock, interrupted = random.Random(1), threading.Lock(), 0
+
+    def strike():
+        raise KeyboardInterrupt
+    with alarms() as alarm:
+        while interrupted < 500:
+            try:
+                alarm(strike, 1e-5 + rnd.random() * 1e-4)
+                while True:
+                    assert is_left(lock, 1.0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            assert not lock.locked()
+        with lock:
+            assert not is_left(lock, 0.01) and lock.locked()
 
 
 def test_nobody_tells_while_the_process_is_forked(core, delivery):
