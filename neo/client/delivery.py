@@ -125,8 +125,7 @@ class Delivery:
                         return
             if ttid in self.own:
                 self._wait()
-        if self.core.invalidations:
-            self.deliver()
+        self.deliver()
 
     def deliver_until(self, tid):
         """Tell all up to `tid`, which has been heard."""
