@@ -65,9 +65,9 @@ class Imports:
             yield self._imported(session, operation)
 
     def _prepared(self, tid, status, user, description, extension, records):
-        tid = index(tid)
+        tid, compress = index(tid), self._compress
         return (tid, checked_status(status), bytes(user), bytes(description), bytes(extension),
-                [pack(self._compress, index(oid), None, tid, data,
+                [pack(compress, index(oid), None, tid, data,
                       None if data_tid is None else index(data_tid))
                  for oid, data, data_tid in records])
 

@@ -126,10 +126,9 @@ def _fault(batch):
     for tid, *_, records in batch:
         if not last < tid < MAX_ID:
             return 'transactions to import must have increasing tids: %#x follows %#x' % (tid, last)
-        for record in records:
-            if not 0 <= record.oid <= MAX_OID:
-                return 'object %#x is above the limit of %#x' % (record.oid, MAX_OID)
-            if not 0 <= (record.data_tid or 0) < tid:
-                return 'the data of object %#x can not be those of %#x' % (
-                    record.oid, record.data_tid)
+        for oid, _, _, _, _, _, data_tid in records:
+            if not 0 <= oid <= MAX_OID:
+                return 'object %#x is above the limit of %#x' % (oid, MAX_OID)
+            if data_tid is not None and not 0 <= data_tid < tid:
+                return 'the data of object %#x can not be those of %#x' % (oid, data_tid)
         last = tid
