@@ -92,6 +92,7 @@ class ThreadedNode:
         self._turns = 0                 # how often what has come was taken
         self._seen = 0, 0.0             # how many there were, since when, as of the last look
         self._background = None         # _Waiter, while that thread runs
+        self._served = threading.Lock()         # by that thread, from its beginning on
         self._background_waker = None   # to send it away from its poll
         self._standby = None            # a lock, released to end its rest
 
@@ -275,6 +276,8 @@ class ThreadedNode:
         self._last_read = self.node.now
         if self._end is not None:
             return
+        if self._background.thread is None:
+            self._start_background()
         outer = waiter.outer
         if outer is not None:
             self._driver.waker.wake()   # it may be about to poll although it is done
@@ -380,13 +383,20 @@ class ThreadedNode:
         self._last_read = clock.now()
         opened = threading.Lock()
         opened.acquire()
-        # Not by `threading`, where an interrupt may leave a thread that hangs half-way.
-        start_new_thread(self._serve, ())
+        self._start_background()
         self._open = opened             # if this is cut off, nobody needs to wait for it
         _started[id(self)] = self
         self.node.start(clock.now())
 
+    def _start_background(self):
+        """Again, if it has not begun: an exception that another thread sends to this one may end it
+        before, as Python takes a thread that is being made for the one that makes it."""
+        # Not by `threading`, where an interrupt may leave a thread that hangs half-way.
+        start_new_thread(self._serve, ())
+
     def _serve(self):
+        if not self._served.acquire(blocking=False):
+            return
         self._background.thread = get_ident()
         poll = select.poll()
         poll.register(self._driver, select.POLLIN)
@@ -505,6 +515,8 @@ class ThreadedNode:
         self._background_waker.wake()
         if self._standby.locked():
             self._standby.release()
+        if not self._served.locked() and self._background is not None:
+            self._start_background()
         for waiter in list(self._waiters.values()):
             self._wake(waiter)
 

@@ -1,3 +1,4 @@
+import ctypes
 import gc
 import os
 import random
@@ -357,6 +358,28 @@ def test_what_has_ended_before_the_node_was_lost(client):
         client.call(fail)
     join(threads)
     assert client.lost and results == ['the result'] and not errors
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.parametrize('calls', [0, 1])
+def test_an_exception_that_is_sent_while_the_background_begins(server, calls):
+    """Python may give it to the thread that is being made."""
+    client, before = ThreadedNode(Core(server), **ERRORS), sys.getswitchinterval()
+    send, me = ctypes.pythonapi.PyThreadState_SetAsyncExc, threading.get_ident()
+    sys.setswitchinterval(10)           # that one has not run yet
+    try:
+        client.call(lambda: send(ctypes.c_ulong(me), ctypes.py_object(Interrupted)))
+    except Interrupted:
+        pass                            # or it has come here, and the node is lost
+    finally:
+        sys.setswitchinterval(before)
+    if not client.lost:
+        for _ in range(calls):
+            assert load(client, 2) == 2
+            until(lambda: client._reader is client._background)
+    began = time.monotonic()
+    client.close()
+    assert time.monotonic() - began < 3 and not client._open.locked()
 
 
 class Held(Core):
