@@ -137,8 +137,9 @@ class Decoder:
             self._start = 0
         self._buffer += data
 
-    def packets(self):
-        """Yield `(packet, request id)`; raises ProtocolError on the first bad one."""
+    def packets(self, most=-1):
+        """Yield `(packet, request id)`, so many at most; raises ProtocolError on the first bad one.
+        """
         buffer = self._buffer
         if self.version is None:
             if len(buffer) < PREAMBLE_SIZE:
@@ -147,7 +148,8 @@ class Decoder:
                 return
             self.version = agree(bytes(buffer[:PREAMBLE_SIZE]), self._versions)
             self._start = PREAMBLE_SIZE
-        while len(buffer) - self._start >= HEADER_SIZE:
+        while most and len(buffer) - self._start >= HEADER_SIZE:
+            most -= 1
             length, = _length.unpack_from(buffer, self._start)
             if length > self.limit:
                 raise ProtocolError('a frame of %d bytes, above the limit of %d'

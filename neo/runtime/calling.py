@@ -115,7 +115,7 @@ class Caller:
         else:
             driver.later(events.ConnectFailed(attempt.address, attempt.reason))
 
-    def _tried(self, attempt, mask):
+    def _tried(self, attempt, mask, now):
         connected = attempt.connected()
         if connected is None:
             return ()
@@ -130,7 +130,7 @@ class Caller:
         connection = driver.add(partial(
             Connection, socket=attempt.socket,
             accepted=lambda: self._known.update({address: (sockaddr, True)})))
-        return [(clock.now(), events.Connected(connection.number, address))]
+        return [(now, events.Connected(connection.number, address))]
 
     def _late(self, attempt):
         self._driver.unwatch(attempt.socket)

@@ -3,6 +3,7 @@
 Nothing above them knows that the bytes go through a socket as they are.  None is used by two
 threads at once.
 """
+import select
 import socket
 from collections import deque
 from itertools import islice
@@ -44,6 +45,11 @@ class Stream:
         self.held = False           # `happened` may have more to tell, without more bytes
         self.ends = False           # it is to be closed once all is sent
         self._broken = False        # nothing can be sent any more; there may be bytes to read
+
+    @property
+    def is_idle(self):
+        """Is all sent that was to be, and anything that comes watched for?"""
+        return not (self.output or self.closing or self.held) and self.mask == select.EPOLLIN
 
     # -- for protocols ----------------------------------------------------------------------
     def received(self, data):
@@ -156,7 +162,7 @@ class Connection(Stream):
     def happened(self, now):
         number, happened, fault = self.number, [], None
         try:
-            for packet, request_id in islice(self.decoder.packets(), limits.PACKETS_PER_TURN):
+            for packet, request_id in self.decoder.packets(limits.PACKETS_PER_TURN):
                 happened.append((now, Received(number, packet, request_id)))
         except ProtocolError as error:
             fault = str(error)

@@ -42,7 +42,7 @@ class Driver:
         self._caller = Caller(self, lookup)
         self._connections = {}          # number -> Stream
         self._last_number = 0
-        self._handlers = {}             # fd -> function(mask), gives [(now, event)] for the node
+        self._handlers = {}     # fd -> function(mask, now), gives [(now, event)] for the node
         self._events = deque()          # to be given to the node in the next turn
         self._backlog = {}              # number -> Stream with packets that are decoded later
         self._unflushed = {}            # number -> Stream
@@ -83,9 +83,10 @@ class Driver:
         return self._epoll.poll(timeout, limits.EVENTS_PER_TURN)
 
     def turn(self, ready=()):
-        busy = bool(ready or self._events or self._backlog)
         node = self.node
-        take_turn(node, self._happened(ready), node.commit, self._do)
+        happened = self._happened(ready, clock.now())
+        busy = bool(happened)
+        take_turn(node, happened, node.commit, self._do)
         self._flush_all()
         if node.background and self.exit is None:
             if busy:
@@ -98,29 +99,27 @@ class Driver:
         finish_turn(self.node, self.node.commit, self._do)
         self._flush_all()
 
-    def _happened(self, ready):
-        now = clock.now()
-        for _ in range(len(self._events)):
-            yield now, self._events.popleft()
+    def _happened(self, ready, now):
+        happened = [(now, event) for event in self._events]
+        self._events.clear()
         if self._backlog:
             backlog, self._backlog = self._backlog, {}
             for connection in backlog.values():
-                yield from self._deliver(connection)
+                happened += self._deliver(connection, now)
         for fd, mask in ready:
             # What this turn has closed meanwhile is not there any more.
             handler = self._handlers.get(fd)
             if handler is not None:
-                yield from handler(mask)
-        now = clock.now()
-        for deadline in self.deadlines.due(now):
-            deadline()
-        for name in self.timers.due(now):
-            if self._moved:
-                # Only a timer can take a peer for dead.
-                moved, self._moved = self._moved, {}
-                for number in moved:
-                    yield now, events.Progress(number)
-            yield now, events.TimerFired(name)
+                happened += handler(mask, now)
+        if self.deadlines.are_due(now):
+            for deadline in self.deadlines.due(now):
+                deadline()
+        if self.timers.are_due(now):
+            # Only a timer can take a peer for dead.
+            moved, self._moved = self._moved, {}
+            happened += [(now, events.Progress(number)) for number in moved]
+            happened += [(now, events.TimerFired(name)) for name in self.timers.due(now)]
+        return happened
 
     def later(self, event):
         """Give the node this event in the next turn."""
@@ -169,7 +168,7 @@ class Driver:
         self.exit = effect.status, effect.message
 
     # -- connecting -------------------------------------------------------------------------
-    def _woken(self, mask):
+    def _woken(self, mask, now):
         self.waker.drain()
         self._caller.begin()
         return ()
@@ -183,17 +182,17 @@ class Driver:
         return connection
 
     # -- receiving --------------------------------------------------------------------------
-    def _ready(self, connection, mask):
+    def _ready(self, connection, mask, now):
         if mask & OUT:
             self._unflushed[connection.number] = connection
         if mask & ~OUT:
             if connection.mask & IN:
-                return self._receive(connection)
+                return self._receive(connection, now)
             # Reading is off, so that only sending can show what is wrong.
             self._unflushed[connection.number] = connection
         return ()
 
-    def _receive(self, connection):
+    def _receive(self, connection, now):
         if connection.held:
             return ()
         try:
@@ -201,12 +200,12 @@ class Driver:
         except ConnectionLost as lost:
             self._lose(connection, str(lost))
             return ()
-        return self._deliver(connection)
+        return self._deliver(connection, now)
 
-    def _deliver(self, connection):
+    def _deliver(self, connection, now):
         if connection.number not in self._connections:
             return ()
-        happened, fault = connection.happened(clock.now())
+        happened, fault = connection.happened(now)
         if fault is not None:
             self._refuse(connection, fault)
         elif connection.ends and not connection.closing:
@@ -241,6 +240,8 @@ class Driver:
         if connection.output:
             before = connection.queued
             connection.flush()
+            if connection.is_idle:
+                return
             if connection.mask & OUT and connection.queued < before:
                 self._moved[number] = None
         if connection.closing and not connection.output:

@@ -118,7 +118,7 @@ class Loop(Driver):
         for listener in self._listeners:
             self.watch(listener, IN, partial(self._accept, listener))
 
-    def _accept(self, listener, mask):
+    def _accept(self, listener, mask, now):
         happened = []
         for _ in range(limits.ACCEPTS_PER_TURN):
             try:
@@ -134,7 +134,7 @@ class Loop(Driver):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             event = self.add(partial(self._listeners[listener], socket=sock)).opened()
             if event is not None:
-                happened.append((clock.now(), event))
+                happened.append((now, event))
         return happened
 
     def _listen_later(self, error):

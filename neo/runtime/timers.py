@@ -27,6 +27,10 @@ class Timers:
             heappop(heap)
         return heap[0][0] if heap else None
 
+    def are_due(self, now):
+        heap = self._heap
+        return bool(heap) and heap[0][0] <= now
+
     def due(self, now):
         """Yield the names that are due, earliest first; each is unset before it is given."""
         while True:
