@@ -99,9 +99,13 @@ class Stream:
         output = self.output
         try:
             while output:
-                some = output if len(output) <= IOV_MAX else list(islice(output, IOV_MAX))
-                size = sum(map(len, some))
-                sent = self.socket.sendmsg(some, (), _FLAGS)
+                if len(output) == 1:
+                    size = self.queued
+                    sent = self.socket.send(output[0], _FLAGS)
+                else:
+                    some = output if len(output) <= IOV_MAX else list(islice(output, IOV_MAX))
+                    size = sum(map(len, some))
+                    sent = self.socket.sendmsg(some, (), _FLAGS)
                 self._remove(sent)
                 if sent < size:
                     return
