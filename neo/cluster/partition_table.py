@@ -71,6 +71,15 @@ class PartitionTable:
             rows[row][storage] = CellState.OUT_OF_DATE
         return PartitionTable(self.term, self.ptid + 1, self.replicas, rows)
 
+    def without(self, storages):
+        """The next one of the same primary, with all that these have to be read out of date."""
+        return self.outdated(self.cells_of(storages))
+
+    def cells_of(self, storages):
+        """The readable cells, (row, storage), that these have."""
+        return [(row, storage) for row, readable in enumerate(self.readable)
+                for storage in readable if storage in storages]
+
     def letters(self, storage):
         """One letter per row: U, O, F, C, or a dot where `storage` has no cell."""
         return ''.join(LETTERS[row[storage]] if storage in row else '.' for row in self.rows)

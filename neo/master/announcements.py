@@ -77,6 +77,13 @@ def describe_to(master, peer):
         master.send(peer, ClusterStateChanged(master.phase, master.reason))
 
 
+def table_changed(master):
+    """Another table is in force; storages know it."""
+    packet = master.tables.changed()
+    for peer in (*master.members.admins.values(), *master.members.clients.values()):
+        master.send(peer, packet)
+
+
 def storages(master):
     """Those there are, and those of the table, in order."""
     return sorted({*master.members.storages, *master.tables.storages()}, key=node_order)

@@ -46,6 +46,10 @@ def finish(master, peer, packet, request_id):
     if ttid not in peer.data.ttids:
         raise Refused(ErrorCode.RETRY, 'transaction %#x was not begun here by this client, or has'
                       ' ended' % ttid)
+    if master.tables.pending:
+        # Who has to have voted is known when the cells of who was lost are out of date.
+        transactions.parked.append((peer, packet, request_id))
+        return
     highest = check_oids(packet)
     if packet.imposed:
         check_imposed(master, packet)
@@ -63,6 +67,19 @@ def finish(master, peer, packet, request_id):
     packet = Lock(ttid, transaction.changes[0][0], transaction.tid, tuple(sorted(written)))
     for storage in storages:
         master.ask(storage, packet, transaction)
+
+
+def take_parked(master):
+    """Go on with what has waited for a table, if that is in force."""
+    if master.tables.pending or master.transactions is None:
+        return
+    parked, master.transactions.parked = master.transactions.parked, []
+    for peer, packet, request_id in parked:
+        if peer.connection in master.peers:
+            try:
+                finish(master, peer, packet, request_id)
+            except Refused as refusal:
+                master.refuse(peer, request_id, refusal.error, str(refusal))
 
 
 def check_oids(packet):
@@ -94,22 +111,23 @@ def check_imposed(master, packet):
 def check_votes(master, packet, touched):
     """Every readable cell of each touched row has voted, in its present session; the Peers of all
     storages that voted, or Refused (docs/architecture.md, "Life of a transaction")."""
-    storages = {}
-    known, holding = master.members.storages, master.tables.in_force
-    holders = holding.storages()
+    storages, away = {}, set()
+    known, table = master.members.storages, master.tables.in_force
     for ballot in packet.voted:
         id = ballot.storage
-        peer = known.get(id)
-        if peer is None or peer.data.session != ballot.session or not peer.data.holds(holding):
-            raise Refused(ErrorCode.RETRY, '%s has been away since it voted' % id)
-        if id in storages or id not in holders:
+        if id in storages or id in away or id not in table.storages():
             raise Refused(ErrorCode.REFUSED, '%s has no vote, or not two' % id)
-        storages[id] = peer
-    readable = holding.readable
+        peer = known.get(id)
+        if peer is None or peer.data.session != ballot.session:
+            away.add(id)
+        else:
+            storages[id] = peer
+    readable = table.readable
     for row in touched:
         for id in readable[row]:
             if id not in storages:
-                raise Refused(ErrorCode.RETRY, '%s has not voted' % id)
+                raise Refused(ErrorCode.RETRY, '%s has been away since it voted' % id
+                              if id in away else '%s has not voted' % id)
     if not storages:
         raise Refused(ErrorCode.REFUSED, 'nobody has voted')
     return list(storages.values())

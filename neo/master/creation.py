@@ -84,7 +84,7 @@ class Creation:
 
         def created(node):
             self.under_way = False
-            verification.begin(node, [], states)
+            verification.begin(node, [], [], states)
         node.tables.write(node, new_table(
             node.term, self.partitions, self.replicas, list(node.members.known)), created)
 

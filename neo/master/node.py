@@ -20,13 +20,14 @@ from .creation import Creation
 from .members import Members
 from .oids import Oids
 from .outcomes import Outcomes
-from .recovery import STAND, Recovery
+from .recovery import GRACE, STAND, Recovery
 from .stopping import STOP, Stopping
 from .tables import Tables
 from .transactions import Transactions
 
 RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
 STOPPING = ClusterState.STOPPING
+SERVING = RUNNING, STOPPING
 STORAGE, ADMIN, CLIENT = NodeKind.STORAGE, NodeKind.ADMIN, NodeKind.CLIENT
 REMIND = 'remind'               # timer
 
@@ -67,6 +68,8 @@ class Master(Node):
             self.stopping.timer(self)
         elif name == STAND:
             self.recovery.timer(self)
+        elif name == GRACE:
+            self.recovery.consider(self)
         elif name == REMIND:
             self._remind()
 
@@ -168,7 +171,25 @@ class Master(Node):
         if self.phase == RECOVERING and not (needed and self.tables.pending):
             self.recovery.consider(self)
         elif needed:
-            self.begin_again('%s is gone' % self.members.describe(peer.id))
+            self._leave_behind(peer)
+
+    def _leave_behind(self, peer):
+        """The cluster goes on without this storage, if it can."""
+        name = self.members.describe(peer.id)
+        cells = self.tables.newest.cells_of([peer.id])
+        table = self.tables.newest.outdated(cells)
+        if self.phase not in SERVING or not table.operational(self.members.storages):
+            self.begin_again('%s is gone' % name)
+        elif cells:
+            self.log('%s is left behind: %d cells are out of date', name, len(cells),
+                     level=logging.WARNING)
+            self.tables.write(self, table, lambda node: None)
+
+    def table_is_in_force(self):
+        """Another one than before."""
+        if self.phase in SERVING:
+            announcements.table_changed(self)
+            commits.take_parked(self)
 
     def part(self, peer, reason):
         """Close the connection to a node; it may come back."""
@@ -216,7 +237,7 @@ class Master(Node):
 
     def serve(self, last_told, last_given, next_oid):
         """Every storage that is needed is ready."""
-        offsets = [self.members.storages[id].data.clock_offset for id in self.tables.voters()]
+        offsets = [peer.data.clock_offset for peer in self.tables.present(self)]
         self.clock.compare(self, offsets, last_given)
         self.transactions = Transactions(self.term, last_told, last_given)
         self.oids = Oids(next_oid, self.amounts.oids_reserved)

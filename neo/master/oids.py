@@ -61,7 +61,7 @@ class Oids:
                 self.reserved(mark)
                 self._give(node)
             packet = ReserveOids(mark)
-            Round(node, {node.members.storages[id]: packet for id in node.tables.voters()}, done)
+            Round(node, dict.fromkeys(node.tables.present(node), packet), done)
 
     def _give(self, node):
         while self.waiting:

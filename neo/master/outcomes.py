@@ -25,23 +25,21 @@ class Outcomes:
 
     def ask_storages(self, node, ttid, peer, request_id):
         packet = WhatBecameOf(ttid)
-        storages = [node.members.storages[id] for id in node.tables.voters()]
         self.asked += 1
 
         def done(node, answers):
             self.asked -= 1
             errors = [answer for answer in answers.values() if type(answer) is Error]
-            tids = [answer.tid for answer in answers.values()
-                    if type(answer) is not Error and answer.tid is not None]
-            if tids:
-                # An import has several tids, and each storage knows those of its rows.
-                node.answer(peer, request_id, WhatBecameOf.Answer(ttid, max(tids)))
+            known = {peer.id: answer.tid for peer, answer in answers.items()
+                     if type(answer) is not Error}
+            # An import has several tids, and each storage knows those of its rows.
+            if node.tables.in_force.operational(known):
+                tids = [tid for tid in known.values() if tid is not None]
+                node.answer(peer, request_id, WhatBecameOf.Answer(ttid, max(tids, default=None)))
             elif errors:
                 node.refuse(peer, request_id, errors[0].error, errors[0].message)
-            elif len(answers) == len(storages):
-                node.answer(peer, request_id, WhatBecameOf.Answer(ttid, None))
             # Else nobody can tell: the connection to the client ends too.
-        Poll(node, dict.fromkeys(storages, packet), done)
+        Poll(node, dict.fromkeys(node.tables.present(node), packet), done)
 
 
 @handles(WhatBecameOf, sender=NodeKind.CLIENT, phase=SERVING)

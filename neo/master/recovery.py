@@ -1,16 +1,16 @@
 """From nothing to a table in force (docs/architecture.md, "Who may serve").
 
     stand      every storage promises to obey this master's new term, and says what it has
-    consider   wait for the storages of the newest table, and for what is missing in its rows;
-               without any table, for what a new cluster needs (creation.py)
+    consider   wait for more than half of the voters of the newest table, a little for the others,
+               and for what is missing in its rows; without any table, for what a new cluster needs
+               (creation.py)
     write      the newest table, under the new term; in force, it is verified (verification.py)
 
-A storage without which there is no cluster is lost: all begins again, with another term.  Every
-step leaves what the next recovery needs.
+A storage that takes part is lost: all begins again, with another term.  Every step leaves what the
+next recovery needs.
 """
 from ..cluster.context import Context
 from ..cluster.ids import tid_text
-from ..cluster.partition_table import PartitionTable
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, RequestTerm
 from ..protocol.types import MAX_TERM, ClusterState
@@ -19,6 +19,7 @@ from .creation import waits_text
 
 RECOVERING = ClusterState.RECOVERING
 STAND = 'stand'                 # timer
+GRACE = 'grace'                 # timer
 SHOWN = 3                       # of several things that are missing, so many are named
 
 
@@ -45,6 +46,7 @@ class Recovery:
         self.ballot = None              # None: before the next attempt
         self._delay = limits.STAND_DELAY
         self._earliest = 0.0            # when the next attempt may begin
+        self._until = None              # how long who is absent is waited for; None: without end
 
     # -- standing -----------------------------------------------------------------------------
     def begin(self, node):
@@ -62,7 +64,7 @@ class Recovery:
 
     def cancel(self, node):
         """The term is over: nothing that was asked for in it leads to anything any more."""
-        self.ballot = None
+        self.ballot = self._until = None
         self.creation.undo(node)
         node.tables.abandon()
         for peer in node.members.storages.values():
@@ -133,14 +135,15 @@ class Recovery:
         if self.ballot is None or node.phase != RECOVERING or node.tables.pending:
             return
         states = node.granted()
-        self._find_newest(node, states)
+        self._learn(node, states)
         table = node.tables.newest
         if table is None:
             self.creation.consider(node)
             return
         if node.part_with_misnamed():
             return                      # they come back under their own names
-        what = waiting_for(node, table, states)
+        absent = [id for id in node.tables.voters() if id not in states]
+        what = self._waits_for(node, table, states, absent)
         if what is not None:
             self.wait_for(node, what)
             return
@@ -151,30 +154,37 @@ class Recovery:
             self.wait_for(node, missing_text(node, missing))
             return
         node.tables.write(node, table.rewritten(node.term),
-                          lambda node: verification.begin(node, behind, states))
+                          lambda node: verification.begin(node, absent, behind, states))
+
+    def _waits_for(self, node, table, states, absent):
+        if absent:
+            what = 'waiting for ' + ', '.join(map(node.members.describe, absent))
+            if not node.tables.is_elected_by(states.keys()):
+                self._until = None
+                return what
+            if self._until is None:
+                self._until = node.now + limits.ABSENT_GRACE
+                node.set_timer(GRACE, self._until)
+            if node.now < self._until:
+                return '%s, for %g s: then the cluster goes on without' % (
+                    what, limits.ABSENT_GRACE)
+        return waiting_for(node, table, states)
 
     def wait_for(self, node, what):
         """There is a cluster, and it can't go on."""
         node.wait_for(what)
         self.creation.refuse(node, waits_text(node))
 
-    def _find_newest(self, node, states):
-        # A table that was never in force, nowhere, is of a cluster that was not created.
-        known = [state for state in states.values()
-                 if state.table is not None and state.in_force is not None]
-        known.sort(key=lambda state: state.table[:2])
-        for state in known:
-            node.members.adopt(state.members)
-        mine = node.tables.newest
-        if known and (mine is None or known[-1].table[:2] > mine.key):
-            node.tables.newest = PartitionTable.unpack(known[-1].table)
+    def _learn(self, node, states):
+        node.tables.learn(states.values())
+        if node.tables.base is not None:
+            known = [state for state in states.values() if state.table is not None]
+            for state in sorted(known, key=lambda state: state.table[:2]):
+                node.members.adopt(state.members)
 
 
 def waiting_for(node, table, states):
-    """What keeps the cluster from starting with this table, or None."""
-    away = [node.members.describe(id) for id in table.voters() if id not in states]
-    if away:
-        return 'waiting for ' + ', '.join(away)
+    """What keeps the cluster from starting with what these have, or None."""
     for id, state in states.items():
         if not comparison.is_sound(state, table.partitions):
             return 'waiting for another database of %s: it speaks of rows that the table has not' \

@@ -5,8 +5,8 @@ from ..protocol.types import ErrorCode
 
 class Round(Gathering):
     """Calls `then(node, answers)` once each of `questions`, {peer: packet}, has answered or was
-    lost, with the answers of those that did; not if another term has begun meanwhile.  A storage
-    that can't do what it must is no use, and is dropped: it comes back through recovery."""
+    lost, and then is out of date in force, with the answers of those that did; not if another term
+    has begun meanwhile.  A storage that can't do what it must is no use, and is dropped."""
 
     __slots__ = ()
 
@@ -22,6 +22,10 @@ class Round(Gathering):
     def refused(self, node, peer, error):
         node.drop(peer, 'it failed: %s' % error.message)
         self.lost(node, peer)
+
+    def lost(self, node, peer):
+        # The node has heard of it before: what it does about that is on its way.
+        node.tables.when_in_force(node, lambda node: super(Round, self).lost(node, peer))
 
 
 class Poll(Round):

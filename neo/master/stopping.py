@@ -46,14 +46,13 @@ class Stopping:
             def drained(node, answers):
                 self._drained = True
                 self.progress(node)
-            Round(node, {node.members.storages[id]: Drain() for id in node.tables.voters()},
-                  drained)
+            Round(node, dict.fromkeys(node.tables.present(node), Drain()), drained)
         self.progress(node)
 
     def progress(self, node):
         """Called whenever something has ended, or somebody has left."""
         if self.stage == Stage.ENDING:
-            if node.transactions is None or not node.transactions.finishing and (
+            if node.transactions is None or not node.transactions.are_under_way and (
                     self._drained or not node.members.clients):
                 self.leave(node)
         elif self.stage == Stage.STORAGES:

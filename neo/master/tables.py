@@ -1,6 +1,11 @@
 """Partition tables on their way: sent, durable where it matters, in force (docs/architecture.md,
-"Who may serve")."""
+"Who may serve").
+
+A table once sent can't be withdrawn, only superseded.  It is in force when it is durable on half of
+its own voters and of those of the one in force before it; tables come in force one after another.
+"""
 from ..cluster.context import Context
+from ..cluster.partition_table import PartitionTable
 from ..protocol.packets import TableChanged, TableInForce, WriteTable
 from .round import Round
 
@@ -8,59 +13,96 @@ from .round import Round
 class Pending(Context):
     """A table that has been sent; the context of its WriteTable."""
 
-    __slots__ = 'table', 'required', 'then'
+    __slots__ = 'table', 'quorums', 'holders', 'then'
 
-    def __init__(self, table, required=(), then=None):
+    def __init__(self, table, quorums=(), then=None):
         self.table = table
-        self.required = required        # ids of the storages that have to hold it
-        self.then = then                # called with the node when it is in force
+        self.quorums = quorums          # [(voters, how many of them have to hold it)]
+        self.holders = set()            # ids of the nodes on which it is durable
+        self.then = [then]              # called with the node when it is in force
 
-    def is_durable(self, storages):
-        return all(id in storages and storages[id].data.holds(self.table) for id in self.required)
+    def is_durable(self):
+        return all(len(self.holders.intersection(voters)) >= needed
+                   for voters, needed in self.quorums)
 
     def answered(self, node, peer, answer):
         tables = node.tables
-        if self in tables.pending:
-            peer.data.held = self.table.key
-            tables.advance(node)
-        elif self.table is tables.in_force:
-            peer.data.held = self.table.key
-            tables.tell(node, peer)     # it comes late
-            node.admit_late(peer)
+        late = tables.in_force is not None and not peer.data.holds(tables.in_force)
+        peer.data.held = self.table.key
+        if late and peer.data.holds(tables.in_force):
+            tables.tell(node, peer)
+        tables.held(peer)
+        tables.advance(node)
 
     def refused(self, node, peer, error):
         node.drop(peer, 'it does not take the table: %s' % error.message)
 
 
+def half(voters):
+    return voters, (len(voters) + 1) // 2
+
+
 class Tables:
-    """Of one candidate: it starts from `newest`, the newest one known; each that it sends is
-    `pending` until it is in force, one after the other."""
+    """Of one candidate: what it knows of former tables, and those it sends, which are `pending`
+    until they are in force."""
 
     def __init__(self):
-        self.newest = None              # PartitionTable: sent last, or what is begun with
-        self.in_force = None            # under this term
+        self.base = None                # PartitionTable: the newest known to be in force
+        self.later = []                 # those above it that were sent by former primaries, in order
+        self.in_force = None            # `base`, if that is of the present term
         self.pending = []               # Pending, in the order of their keys
         self._changed = None            # TableChanged of the one in force
 
+    @property
+    def newest(self):
+        """The one sent last, whoever has sent it, or None."""
+        if self.pending:
+            return self.pending[-1].table
+        return self.later[-1] if self.later else self.base
+
+    # -- what is known ------------------------------------------------------------------------
     def abandon(self):
         """Another term begins: what is in force is to be found again."""
+        self.later += [pending.table for pending in self.pending]
         self.in_force = None
         self.pending = []
 
     def forget(self):
-        self.abandon()
-        self.newest = None
+        self.__init__()
+
+    def learn(self, states):
+        """Look at the RequestTerm.Answers of storages.  A table that was never in force, nowhere,
+        is of a cluster that was not created."""
+        forced = [PartitionTable.unpack(state.in_force) for state in states if state.in_force]
+        self.base = max([*forced, *[self.base] * bool(self.base)], key=KEY, default=None)
+        if self.base is not None:
+            later = {table.key: table for table in self.later}
+            for state in states:
+                if state.table is not None and state.table[:2] not in later:
+                    later[state.table[:2]] = PartitionTable.unpack(state.table)
+            self.later = [later[key] for key in sorted(later) if key > self.base.key]
+
+    def is_elected_by(self, ids):
+        """Are these nodes more than half of the voters of the table in force, and of all that may
+        be, and have they a readable cell of each row?"""
+        return self.newest.operational(ids) and all(
+            2 * len(ids & set(table.voters())) > len(table.voters())
+            for table in (self.base, *self.later))
 
     def storages(self):
         """Ids of those that have a cell, in order."""
         return () if self.newest is None else self.newest.storages()
 
     def voters(self):
-        """Ids of those without which there is no cluster.  A table that is pending can't be
-        withdrawn any more: both sides of each change count."""
-        if not self.pending:
-            return () if self.newest is None else self.newest.voters()
-        return tuple(dict.fromkeys(id for pending in self.pending for id in pending.required))
+        """Ids of those that have a readable cell in the table in force, or in one that may be."""
+        tables = [self.in_force or self.base, *self.later, *[it.table for it in self.pending]]
+        return tuple(dict.fromkeys(
+            id for table in tables if table is not None for id in table.voters()))
+
+    def present(self, node):
+        """Peers of those voters that are there."""
+        storages = node.members.storages
+        return [storages[id] for id in self.voters() if id in storages]
 
     def holders(self, node):
         """Peers that hold the table in force, in the order of their coming."""
@@ -68,35 +110,57 @@ class Tables:
 
     # -- changes ------------------------------------------------------------------------------
     def write(self, node, table, then):
-        """Send `table` to all who have granted the term; call `then(node)` when it is in force:
-        durable with all voters of it and of the one before."""
-        before, self.newest = self.newest or table, table
-        pending = Pending(table, tuple(dict.fromkeys((*before.voters(), *table.voters()))), then)
+        """Send `table` to all who have granted the term; call `then(node)` when it is in force."""
+        pending = Pending(table, self._quorums(table), then)
         self.pending.append(pending)
         packet = self._write_table(node)
         for peer in node.members.storages.values():
             if peer.data.grant is not None:
                 node.ask(peer, packet, pending)
 
+    def _quorums(self, table):
+        if self.base is None:           # it is the first one of a new cluster
+            return [(table.voters(), len(table.voters()))]
+        if self.pending:
+            return [half(table.voters()), half(self.pending[-1].table.voters())]
+        # Of the first one of a term: all those by whom its primary was elected.
+        return [half(it.voters()) for it in (table, self.base, *self.later)]
+
     def _write_table(self, node):
         cluster, table = node.cluster, self.newest
         return WriteTable(cluster.id, cluster.history, table.partitions, table.pack(),
                           node.members.written())
 
+    def held(self, peer):
+        for pending in self.pending:
+            if peer.data.holds(pending.table):
+                pending.holders.add(peer.id)
+
     def advance(self, node):
         """Put in force what can be, the oldest first."""
-        while self.pending and self.pending[0].is_durable(node.members.storages):
+        while self.pending and self.pending[0].is_durable():
             pending = self.pending.pop(0)
-            self.in_force, self._changed = pending.table, None
+            self.base = self.in_force = pending.table
+            self.later, self._changed = [], None
             node.cluster.certain = True
             for peer in self.holders(node):
                 self.tell(node, peer)
-            pending.then(node)
+            node.table_is_in_force()
+            for then in pending.then:
+                then(node)
+
+    def when_in_force(self, node, function):
+        """Call `function(node)` once what has been sent by now is in force."""
+        if self.pending:
+            self.pending[-1].then.append(function)
+        else:
+            function(node)
 
     def tell(self, node, peer):
         """It holds the table in force: it may rely on that."""
         peer.data.cluster_id = node.cluster.id
         node.send(peer, TableInForce(self.in_force.key))
+        node.admit_late(peer)
 
     def write_to(self, node, peer):
         """To one that comes late."""
@@ -111,11 +175,14 @@ class Tables:
         def kept(node, answers):
             if peer.data.grant is grant:
                 self.write_to(node, peer)
-        packet = self._write_table(node)
-        Round(node, {node.members.storages[id]: packet for id in self.voters()}, kept)
+        Round(node, dict.fromkeys(self.present(node), self._write_table(node)), kept)
 
     def changed(self):
         """What tells the table in force: one packet for all."""
         if self._changed is None:
             self._changed = TableChanged(self.in_force.pack())
         return self._changed
+
+
+def KEY(table):
+    return table.key

@@ -35,8 +35,8 @@ class Finishing(Context):
         self.answered(node, peer, None)
 
     def lost(self, node, peer):
-        # If it is needed, all that was in finish has come to an end already.
-        self.answered(node, peer, None)
+        # Nobody is told before it is out of date in force.
+        node.tables.when_in_force(node, lambda node: self.answered(node, peer, None))
 
 
 class Transactions:
@@ -48,6 +48,11 @@ class Transactions:
         self.last_told = last_told      # highest tid that anybody has heard of
         self.finishing = deque()        # Finishing, in tid order
         self.by_ttid = {}               # the same
+        self.parked = []                # (peer, Finish, request id): wait for a table
+
+    @property
+    def are_under_way(self):
+        return bool(self.finishing or self.parked)
 
     def are_left(self, count):
         return self.next_ttid + count <= self.first_ttid + (1 << TTID_BITS)

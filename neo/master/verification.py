@@ -1,6 +1,7 @@
 """From a table in force to a cluster that serves (docs/decisions/settling.md).
 
-    behind     cells that lack what was told are out of date, in force, before anything else
+    outdate    cells that are not there, or lack what was told, are out of date, in force, before
+               anything else
     find       was a transaction that is only locked there unlocked elsewhere?
     settle     keep what was told, or is everywhere; drop the rest, everywhere
     serve      unlock what was kept
@@ -27,18 +28,27 @@ class Verification:
         self.keep = None                # Unfinished that are kept, once that is known
 
 
-def begin(node, behind, states):
+def begin(node, absent, behind, states):
     """The table is in force: nobody can settle anything against this master any more."""
-    node.verification = Verification(node.tables.in_force, states)
+    table = node.tables.in_force
+    node.verification = Verification(table, states)
     node.change_phase(ClusterState.VERIFYING)
-    outdate(node, behind, find)
+    if absent:
+        node.log('without %s: what is there is out of date from now on', ', '.join(
+            map(node.members.describe, absent)), level=logging.WARNING)
+    say_behind(node, behind)
+    outdate(node, [*table.cells_of(absent), *behind], find)
 
 
 def outdate(node, cells, then):
     """`cells` are (row, storage)."""
-    if not cells:
+    if cells:
+        node.tables.write(node, node.tables.newest.outdated(cells), then)
+    else:
         then(node)
-        return
+
+
+def say_behind(node, cells):
     by_storage = {}
     for row, id in cells:
         by_storage.setdefault(id, []).append(row)
@@ -46,7 +56,6 @@ def outdate(node, cells, then):
         node.log('%s lacks transactions of %d rows (%s) that clients have seen: its cells there are'
                  ' out of date', node.members.describe(id), len(rows), ranges(rows),
                  level=logging.WARNING)
-    node.tables.write(node, node.tables.newest.outdated(cells), then)
 
 
 def ranges(rows):
@@ -94,13 +103,15 @@ def found(node, answers):
             'row %d' % row for row in sorted({row for row, _ in lacking})))
         return
     verification.keep = tuple(keep)
-    outdate(node, sorted(lacking), settle)
+    lacking = sorted(lacking)
+    say_behind(node, lacking)
+    outdate(node, lacking, settle)
 
 
 def settle(node):
     """End what a former primary left."""
     packet = Settle(node.verification.keep)
-    needed = {node.members.storages[id]: packet for id in node.tables.voters()}
+    needed = dict.fromkeys(node.tables.present(node), packet)
     for peer in needed:
         peer.data.settled = True
     for peer in node.tables.holders(node):
@@ -144,7 +155,9 @@ def settle_late(node, peer):
     """`peer` has the table in force, and none of its cells is readable: whatever it has unfinished
     is dropped.  False: that has been done, or it is too early."""
     verification = node.verification
-    if peer.data.settled or verification is not None and verification.keep is None:
+    if peer.data.settled or node.phase == ClusterState.RECOVERING or (
+            peer.id in node.tables.voters()) or (
+            verification is not None and verification.keep is None):
         return False
     peer.data.settled = True
     node.ask(peer, Settle(()), Obedience())

@@ -97,7 +97,7 @@ class RequestTerm:
         granted: Bool
         promised: Term              # the highest term promised, to whomever
         table: Optional(Table)      # the newest this storage was sent
-        in_force: Optional(TableKey)    # the newest it was told is in force
+        in_force: Optional(Table)   # the newest it was told is in force
         members: List(Member)           # as written with the newest table
         last_tid: Tid               # the highest it has seen
         oid_mark: Oid               # no oid below may be given again, those of votes included

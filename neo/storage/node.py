@@ -41,6 +41,7 @@ class Storage(Node):
         self.master = None              # Peer, once it has accepted this storage
         self.term = None                # promised on this connection to the master
         self.session = 0                # number of this joining
+        self.written = {}               # key -> Table: of this term, not in force yet
         self.table = None               # PartitionTable in force
         self.partitions = self.state.partitions
         self.readable = frozenset()     # rows with a readable cell here

@@ -55,7 +55,7 @@ def request_term(node, peer, packet, request_id):
     if granted:
         node.stop_serving('term %d begins' % packet.term)
         state.put(term=packet.term, candidate=packet.candidate)
-        node.term = packet.term
+        node.term, node.written = packet.term, {}
         node.log('%s recovers the cluster, in term %d', peer, packet.term)
         serve_clients.admit_waiting(node)
     else:
@@ -93,6 +93,7 @@ def write_table(node, peer, packet, request_id):
                       % (len(table.rows), packet.partitions))
     state.put(cluster_id=packet.cluster_id, history=packet.history, id=node.id,
               partitions=packet.partitions, table=table, members=packet.members)
+    node.written[key] = table
     node.durable()
     node.answer(peer, request_id, WriteTable.Answer(key))
 
@@ -100,10 +101,12 @@ def write_table(node, peer, packet, request_id):
 @handles(TableInForce, sender=MASTER)
 def table_in_force(node, peer, packet, request_id):
     obeyed(node)
-    if packet.key == node.state.table_key:
-        node.state.put(in_force=packet.key)
+    table = node.written.get(packet.key)
+    if table is not None:
+        node.written = {key: later for key, later in node.written.items() if key > packet.key}
+        node.state.put(in_force=table)
         node.lazily()
-        node.use_table(PartitionTable.unpack(node.state.table))
+        node.use_table(PartitionTable.unpack(table))
 
 
 @handles(TableChanged, sender=MASTER)

@@ -25,7 +25,7 @@ class State:
         'candidate': None,      # … to this master
         'table': None,          # the newest sent, packed
         'members': (),          # (node id, identity) of the storages, as sent with it
-        'in_force': None,       # key of the newest that was told to be in force
+        'in_force': None,       # the newest that was told to be in force, packed
         'oid_mark': 0,          # no oid below may be given again
     }
 
@@ -34,8 +34,8 @@ class State:
         for name, default in self.NAMES.items():
             value = engine.get(name)
             setattr(self, name, default if value is None else value)
-        if self.table is not None:
-            self.table = Table.of(self.table)
+        self.table = self.table and Table.of(self.table)
+        self.in_force = self.in_force and Table.of(self.in_force)
         if self.format > FORMAT:
             raise EngineError('the database was written by a later version of NEO (format %d, this'
                               ' version knows %d)' % (self.format, FORMAT))

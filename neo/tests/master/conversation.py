@@ -70,7 +70,7 @@ class Conversation(driven.Driven):
         members = tuple(Member(s, bytes([int(s[1:])]) * 16, 'storage_%02d' % int(s[1:]),
                                ('10.0.0.%d' % int(s[1:]), 1234)) for s in storages)
         state.setdefault('table', table(*storages))
-        grant(storage, in_force=(3, 5), members=members, **state)
+        grant(storage, members=members, **state)
         return storage
 
     def client(self, **claims):
@@ -89,12 +89,12 @@ def table(*storages, term=3, ptid=5, replicas=0, partitions=2):
                                              for _ in range(partitions)))
 
 
-def grant(storage, table=None, in_force=None, members=(), last_tid=0, mark=0, unfinished=(),
-          told=(), clock=0.0):
-    """A storage obeys the term it is asked for."""
+def grant(storage, table=None, members=(), last_tid=0, mark=0, unfinished=(), told=(), clock=0.0,
+          was_in_force=True):
+    """A storage obeys the term it is asked for; it has been told that `table` is in force."""
     packet, request_id = storage.last(RequestTerm)
     storage.say(RequestTerm.Answer(
-        True, packet.term, table, in_force, members, last_tid, mark, unfinished, told,
+        True, packet.term, table, table if was_in_force else None, members, last_tid, mark, unfinished, told,
         storage.driven.now + clock), request_id)
 
 
@@ -102,6 +102,16 @@ def write(storage):
     packet, request_id = storage.last(WriteTable)
     storage.say(WriteTable.Answer(packet.table[:2]), request_id)
     return packet
+
+
+def write_all(*storages):
+    """They write all they are told to; returns the last one of each."""
+    written = {}
+    while any(storage.hears(WriteTable) for storage in storages):
+        for storage in storages:
+            if storage.hears(WriteTable):
+                written[storage] = write(storage)
+    return [written.get(storage) for storage in storages]
 
 
 def running(storages=1, clock=0.0, **options):

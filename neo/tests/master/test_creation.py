@@ -53,7 +53,7 @@ def test_not_while_somebody_knows_a_cluster(first):
     order(admin)
     assert admin.take(Error)[0].error == ErrorCode.NOT_READY
     assert not empty.hears(WriteTable)
-    grant(old, table('S1'), (3, 5), members=[('S1', b'\1' * 16, '', None)])
+    grant(old, table('S1'), members=[('S1', b'\1' * 16, '', None)])
     assert write(old).cluster_id == KNOWS['cluster_id']
 
 
@@ -65,7 +65,7 @@ def test_who_comes_before_the_table_is_in_force_and_knows_a_cluster_stops_it():
     old = talk.storage(id='S1', identity=b'\1' * 16, term=3, **KNOWS)
     empty.say(WriteTable.Answer(new.table[:2]), request_id)
     assert not empty.hears(TableInForce)
-    grant(old, table('S1'), (3, 5), members=[('S1', b'\1' * 16, '', None)])
+    grant(old, table('S1'), members=[('S1', b'\1' * 16, '', None)])
     written = write(old)
     assert written.cluster_id == KNOWS['cluster_id'] != new.cluster_id
     old.reply(Settle, 0)
@@ -76,7 +76,7 @@ def test_a_cluster_of_which_no_table_was_in_force_was_not_created():
     """Its storages tell so: they are empty, and belong to whatever cluster there is."""
     talk = Conversation(autostart=1)
     empty = talk.storage(id='S1')
-    grant(empty, table('S1', term=1, ptid=1), None, members=[('S1', empty.identity, '', None)])
+    grant(empty, table('S1', term=1, ptid=1), was_in_force=False, members=[('S1', empty.identity, '', None)])
     packet = write(empty)
     assert packet.table.ptid == 1 and empty.hears(TableInForce)
 
@@ -89,7 +89,7 @@ def test_a_storage_lost_while_the_first_table_is_written_changes_nothing():
     second.leave()
     assert talk.node.phase == ClusterState.RECOVERING
     second = talk.storage(identity=second.identity)
-    grant(first, one.table, None, members=one.members), grant(second)
+    grant(first, one.table, was_in_force=False, members=one.members), grant(second)
     two = write(first)
     assert two.cluster_id != one.cluster_id and write(second) == two
     assert {member.id for member in two.members} == {'S1', 'S2'}

@@ -2,15 +2,16 @@
 import pytest
 
 from neo.protocol.codec import encode
-from neo.protocol.limits import MAX_FRAME_UNIDENTIFIED
+from neo.protocol.limits import ABSENT_GRACE, MAX_FRAME_UNIDENTIFIED
 from neo.protocol.packets import (ClusterStateChanged, Error, Identify, NodesChanged,
                                   RequestTerm, SetClusterState, Settle, TableChanged,
                                   TableInForce, Unlock, WriteTable)
-from neo.protocol.types import ClusterState, ErrorCode, NodeState
+from neo.protocol.types import CellState, ClusterState, ErrorCode, NodeState
 
 from .conversation import UP, Conversation, grant, running, table, write
 
 RUNNING = ClusterState.RUNNING
+OUT = int(CellState.OUT_OF_DATE)
 
 
 def test_a_new_cluster_waits_for_the_operator():
@@ -114,7 +115,6 @@ def test_an_answer_of_an_earlier_term_is_not_counted():
     talk = Conversation()
     first = talk.known(1)
     second = talk.known(2)
-    write(first)
     packet, request_id = second.take(WriteTable)
     first.leave()
     second.say(WriteTable.Answer(packet.table[:2]), request_id)
@@ -157,14 +157,47 @@ def test_a_newcomer_gets_the_table_and_no_cells():
     assert talk.node.phase == RUNNING
 
 
-@pytest.mark.parametrize('replicas', [0, 1])
-def test_losing_a_storage_stops_serving(replicas):
-    talk, (first, second) = running(2, replicas=replicas)
+def test_losing_the_only_copy_stops_serving():
+    talk, (first, second) = running(2)
     client = talk.client()
     first.leave()
     assert talk.node.phase == ClusterState.RECOVERING
     assert not client.open
     assert second.hears(RequestTerm)
+
+
+def test_a_cluster_waits_a_little_for_who_is_away_and_goes_on():
+    talk = Conversation()
+    names = 'S1', 'S2', 'S3'
+    first, second = [talk.known(i, names, table=table(*names)) for i in (1, 2)]
+    assert not first.hears(WriteTable)
+    assert 'waiting for S3 (storage_03' in talk.node.reason and 'for 3 s' in talk.node.reason
+    talk.wait(ABSENT_GRACE)
+    write(first), write(second)                 # rewritten under this term
+    assert not first.hears(Settle)
+    assert {('S3', OUT)} == {cell for row in write(first).table.rows for cell in row[2:]}
+    write(second)                               # two of three
+    assert first.hears(Settle) and second.hears(Settle)
+
+
+def test_half_of_the_voters_is_not_enough():
+    talk = Conversation()
+    first = talk.known(1)
+    talk.wait(3 * ABSENT_GRACE)
+    assert not first.hears(WriteTable) and 'waiting for S2' in talk.node.reason
+
+
+def test_a_table_that_may_be_in_force_counts_as_well():
+    """S2 was sent a table without S1: perhaps it is in force, and the cluster has gone on so."""
+    talk = Conversation()
+    before, later = table('S1', 'S2', 'S3'), table('S2', 'S3', ptid=6)
+    talk.known(1, ('S1', 'S2', 'S3'), table=before)
+    storage = talk.storage(identity=b'\2' * 16, id='S2', cluster_id=b'c' * 16, history=b'h' * 16)
+    packet, request_id = storage.take(RequestTerm)
+    storage.say(RequestTerm.Answer(True, packet.term, later, before, (), 0, 0, (), (), talk.now),
+                request_id)
+    talk.wait(3 * ABSENT_GRACE)
+    assert not storage.hears(WriteTable) and 'waiting for S3' in talk.node.reason
 
 
 def test_a_clock_far_ahead_is_not_used_for_tids():
@@ -201,7 +234,7 @@ def test_a_newcomer_that_obeys_another_master_does_not_disturb():
 def test_a_stranger_who_comes_first_does_not_drive_the_others_away():
     talk = Conversation()
     stranger = talk.storage(id='S1', cluster_id=b'x' * 16, history=b'y' * 16)
-    grant(stranger, table('S1', 'S2'), (3, 5))
+    grant(stranger, table('S1', 'S2'))
     refused = talk.storage(id='S1', cluster_id=b'c' * 16, history=b'h' * 16)
     assert refused.take(Error)[0].error == ErrorCode.NOT_READY      # it tries again
     stranger.leave()

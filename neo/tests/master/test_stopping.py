@@ -87,7 +87,7 @@ def test_clients_that_leave_are_not_waited_for():
 @pytest.mark.parametrize('order', [(0, 1), (1, 0)])
 @pytest.mark.parametrize('when', ['draining', 'locking', 'leaving'])
 def test_storages_leave_in_any_order_at_any_time(order, when):
-    talk, storages, admin, client, ttid = stopping(2, replicas=1)
+    talk, storages, admin, client, ttid = stopping(2)
     if when != 'draining':
         finish(client, ttid, storages, oids=(1,))
     if when == 'leaving':

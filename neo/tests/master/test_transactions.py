@@ -3,13 +3,15 @@ from neo.cluster.ids import first_ttid, tid_at, time_of
 from neo.protocol.limits import (CLOCK_TOLERANCE, MAX_OIDS_AHEAD, MAX_TTIDS_OPEN,
                                  OIDS_RESERVED)
 from neo.protocol.packets import (ClientIsSilent, Error, Finish, Invalidate, Lock, NodesChanged,
-                                  RequestTerm, ReserveOids, Settle, Sync, TakeOids, TakeTtids,
-                                  Unlock, WhatBecameOf)
-from neo.protocol.types import MAX_OID, MAX_TID, ClusterState, ErrorCode
+                                  RequestTerm, ReserveOids, Settle, Sync, TableChanged, TakeOids,
+                                  TakeTtids, Unlock, WhatBecameOf)
+from neo.protocol.types import MAX_OID, MAX_TID, Cell, CellState, ClusterState, ErrorCode
 
 from .conversation import Conversation, grant, running, write
 
 import pytest
+
+OUT = int(CellState.OUT_OF_DATE)
 
 
 def begin(client):
@@ -218,8 +220,8 @@ def still_works(talk, storages):
     ({'voted': ()}, 'has not voted'),
     ({'voted': (('S1', 1), ('S1', 1), ('S2', 2))}, 'not two'),
     ({'voted': (('S1', 1), ('S2', 3))}, 'been away'),
-    ({'voted': (('S1', 1), ('S2', 2), ('S9', 3))}, 'S9 has been away'),
-    ({'voted': (('S1', 1), ('S2', 2), ('C1', 0))}, 'C1 has been away'),
+    ({'voted': (('S1', 1), ('S2', 2), ('S9', 3))}, 'S9 has no vote'),
+    ({'voted': (('S1', 1), ('S2', 2), ('C1', 0))}, 'C1 has no vote'),
     ({'oids': (MAX_OID + 1,)}, 'above the highest'),
     ({'oids': (), 'imposed': ((1000, (MAX_OID + 1,)),)}, 'above the highest'),
     ({'imposed': ((1000, (1,)),)}, 'oids of no tid'),
@@ -370,7 +372,7 @@ def test_a_client_that_is_silent_is_dropped():
 
 
 def test_what_is_said_of_a_silent_client_may_come_late():
-    talk, (storage, other) = running(2, replicas=1)
+    talk, (storage, other) = running(2)
     client = talk.client()
     other.leave()
     assert talk.node.phase == ClusterState.RECOVERING
@@ -381,8 +383,9 @@ def test_what_is_said_of_a_silent_client_may_come_late():
 # -- losses ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize('request_kind', [Lock, ReserveOids, WhatBecameOf])
 @pytest.mark.parametrize('lost', [0, 1])
-def test_a_storage_lost_while_it_is_waited_for(request_kind, lost):
-    talk, storages = running(2, replicas=1)
+@pytest.mark.parametrize('replicas', [0, 1])
+def test_a_storage_lost_while_it_is_waited_for(request_kind, lost, replicas):
+    talk, storages = running(2, replicas=replicas)
     client = talk.client()
     ttid = begin(client)
     if request_kind is Lock:
@@ -395,11 +398,65 @@ def test_a_storage_lost_while_it_is_waited_for(request_kind, lost):
     other = storages[1 - lost]
     packet, request_id = other.take(request_kind)
     storages[lost].leave()
-    # What is answered late belongs to the past.
-    fields = {Lock: (ttid,), ReserveOids: (1,), WhatBecameOf: (ttid, None)}[request_kind]
+    fields = {Lock: (ttid,), ReserveOids: (packet.mark if request_kind is ReserveOids else 0,),
+              WhatBecameOf: (ttid, None)}[request_kind]
     other.say(request_kind.Answer(*fields), request_id)
+    # Nobody is told anything before it is known that the cluster goes on without the other one.
     assert {type(packet) for packet, _ in client.heard} == {NodesChanged}
-    assert not client.open and other.open
+    if replicas:
+        assert talk.node.phase == ClusterState.RUNNING
+        table = write(other).table
+        assert all(Cell(storages[lost].id, OUT) in row for row in table.rows)
+        kinds = [type(packet) for packet, _ in client.heard]
+        answers = {Lock: Finish, ReserveOids: TakeOids, WhatBecameOf: WhatBecameOf}
+        assert kinds.index(TableChanged) < kinds.index(answers[request_kind].Answer)
+    else:
+        # What is answered late belongs to the past.
+        assert not client.open and other.open
+
+
+def test_without_the_last_copy_the_cluster_recovers():
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    first.leave()
+    write(second)
+    second.leave()
+    assert talk.node.phase == ClusterState.RECOVERING and not client.open
+
+
+def test_both_copies_lost_at_once_are_one_loss_too_many():
+    talk, (first, second) = running(2, replicas=1)
+    first.leave()
+    second.leave()
+    assert talk.node.phase == ClusterState.RECOVERING
+
+
+def test_finish_waits_until_it_is_known_who_has_to_have_voted():
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    ttid = begin(client)
+    first.leave()
+    finish(client, ttid, [first, second], oids=(1,))
+    assert not second.hears(Lock) and not client.hears(Error)
+    write(second)
+    lock(second)
+    assert client.take(Finish.Answer)[0].ttid == ttid
+
+
+def test_who_left_and_came_back_has_not_voted():
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    ttid = begin(client)
+    first.leave()
+    back = talk.storage(identity=first.identity, id='S1', cluster_id=talk.node.cluster.id,
+                        history=talk.node.cluster.history, term=1)
+    grant(back)
+    write(second), write(back)
+    assert back.take(Settle)[0].keep == ()      # whatever it has unfinished is dropped
+    finish(client, ttid, [first, second], oids=(1,))
+    assert not back.hears(Lock)
+    lock(second)
+    assert client.hears(Finish.Answer)
 
 
 def test_the_highest_tid_of_an_import_is_told_whoever_answers_last():
@@ -412,18 +469,26 @@ def test_the_highest_tid_of_an_import_is_told_whoever_answers_last():
         assert again.take(WhatBecameOf.Answer)[0].tid == 1001
 
 
-@pytest.mark.parametrize('known, told', [(1000, True), (None, False)])
-def test_what_is_broken_in_one_storage_is_asked_of_the_others(known, told):
+@pytest.mark.parametrize('known', [1000, None])
+def test_what_is_broken_in_one_storage_is_asked_of_the_others(known):
     talk, (first, second) = running(2, replicas=1)
     client = talk.client()
     client.say(WhatBecameOf(77))
     _, request_id = first.take(WhatBecameOf)
     first.say(Error(ErrorCode.BROKEN_DATA, 'a page is broken'), request_id)
     second.reply(WhatBecameOf, 77, known)
-    if told:
-        assert client.take(WhatBecameOf.Answer)[0].tid == known
-    else:
-        assert refusal(client) == ErrorCode.BROKEN_DATA
+    assert client.take(WhatBecameOf.Answer)[0].tid == known
+    assert first.open and client.open and talk.node.phase == ClusterState.RUNNING
+
+
+def test_what_is_broken_in_the_only_copy_is_not_known():
+    talk, (first, second) = running(2)
+    client = talk.client()
+    client.say(WhatBecameOf(77))
+    _, request_id = first.take(WhatBecameOf)
+    first.say(Error(ErrorCode.BROKEN_DATA, 'a page is broken'), request_id)
+    second.reply(WhatBecameOf, 77, 1000)
+    assert refusal(client) == ErrorCode.BROKEN_DATA
     assert first.open and client.open and talk.node.phase == ClusterState.RUNNING
 
 

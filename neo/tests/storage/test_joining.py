@@ -185,7 +185,7 @@ def test_what_table_is_kept():
     assert master.ask(write).key == (1, 3)
     script.crash()
     state = script.join().ask(RequestTerm(2, CANDIDATE))
-    assert state.table == table(1, 3) and state.in_force == (1, 1)
+    assert state.table == table(1, 3) and state.in_force == table(1, 1)
     assert state.members == ()
 
 
@@ -213,13 +213,25 @@ def test_in_force_reaches_the_disk():
     assert not script.engine.changed
     script.crash()
     state = script.join().ask(RequestTerm(2, CANDIDATE))
-    assert state.in_force == (1, 1)
+    assert state.in_force == table(1, 1)
+
+
+def test_of_several_tables_the_one_in_force_is_kept():
+    script = Script()
+    master = script.serve()
+    for ptid in (2, 3):
+        assert master.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, table(1, ptid), ()))
+    master.say(TableInForce((1, 2)))
+    script.wait(limits.LAZY_COMMIT)
+    script.crash()
+    state = script.join().ask(RequestTerm(2, CANDIDATE))
+    assert state.table == table(1, 3) and state.in_force == table(1, 2)
 
 
 def test_another_table_is_not_in_force():
     script = Script()
     script.serve().say(TableInForce((1, 7)))
-    assert script.node.state.in_force == (1, 1)
+    assert script.node.state.in_force == table(1, 1)
 
 
 def test_oids_are_reserved_durably():
