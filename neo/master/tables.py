@@ -4,10 +4,14 @@
 A table once sent can't be withdrawn, only superseded.  It is in force when it is durable on half of
 its own voters and of those of the one in force before it; tables come in force one after another.
 """
+from operator import attrgetter
+
 from ..cluster.context import Context
 from ..cluster.partition_table import PartitionTable
 from ..protocol.packets import TableChanged, TableInForce, WriteTable
 from .round import Round
+
+KEY = attrgetter('key')
 
 
 class Pending(Context):
@@ -48,7 +52,7 @@ class Tables:
 
     def __init__(self):
         self.base = None                # PartitionTable: the newest known to be in force
-        self.later = []                 # those above it that were sent by former primaries, in order
+        self.later = []                 # those above it that former primaries have sent, in order
         self.in_force = None            # `base`, if that is of the present term
         self.pending = []               # Pending, in the order of their keys
         self._changed = None            # TableChanged of the one in force
@@ -182,7 +186,3 @@ class Tables:
         if self._changed is None:
             self._changed = TableChanged(self.in_force.pack())
         return self._changed
-
-
-def KEY(table):
-    return table.key

@@ -113,7 +113,7 @@ PEER_TIMEOUT = 20.0
 # the cluster has run for the longest pause: there are 2^20 terms.
 STAND_DELAY = 0.1
 STAND_DELAY_MAX = 5.0
-ABSENT_GRACE = 3.0              # a cluster that could start waits so long for storages that are away
+ABSENT_GRACE = 3.0              # a cluster that could start waits so long for who is away
 REMIND_INTERVAL = 10.0          # who waits says so again after so long
 LAZY_COMMIT = 1.0               # changes that nobody waits for reach the disk within this
 LOCK_PATIENCE = 30.0            # a client that blocks others and stays silent is dropped

@@ -94,8 +94,8 @@ def grant(storage, table=None, members=(), last_tid=0, mark=0, unfinished=(), to
     """A storage obeys the term it is asked for; it has been told that `table` is in force."""
     packet, request_id = storage.last(RequestTerm)
     storage.say(RequestTerm.Answer(
-        True, packet.term, table, table if was_in_force else None, members, last_tid, mark, unfinished, told,
-        storage.driven.now + clock), request_id)
+        True, packet.term, table, table if was_in_force else None, members, last_tid, mark,
+        unfinished, told, storage.driven.now + clock), request_id)
 
 
 def write(storage):

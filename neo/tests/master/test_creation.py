@@ -76,7 +76,8 @@ def test_a_cluster_of_which_no_table_was_in_force_was_not_created():
     """Its storages tell so: they are empty, and belong to whatever cluster there is."""
     talk = Conversation(autostart=1)
     empty = talk.storage(id='S1')
-    grant(empty, table('S1', term=1, ptid=1), was_in_force=False, members=[('S1', empty.identity, '', None)])
+    grant(empty, table('S1', term=1, ptid=1), was_in_force=False,
+          members=[('S1', empty.identity, '', None)])
     packet = write(empty)
     assert packet.table.ptid == 1 and empty.hears(TableInForce)
 
