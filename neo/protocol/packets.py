@@ -163,6 +163,25 @@ class Drain:
         pass
 
 
+@packet(code=18, route='master -> storage')
+class Fill:
+    """Copy these out-of-date rows from who can read them, up to and including `upto`.  Whatever is
+    committed later is written here as well.  Replaces former orders for these rows.  No oid below
+    `oid_mark` may be given again."""
+    key: TableKey                   # of the table in force
+    rows: Rows
+    upto: Tid
+    oid_mark: Oid
+
+
+@packet(code=19, route='storage -> master')
+class Filled:
+    """These rows are copied up to what `Fill` told with that `upto`, and nothing that was stored
+    before can be missing in them any more."""
+    rows: Rows
+    upto: Tid
+
+
 # -- transactions (docs/architecture.md, "Life of a transaction") ------------------------------
 @request(code=20, route='client -> master')
 class TakeTtids:
