@@ -15,7 +15,7 @@ class PartitionTable:
     """`rows[i]` maps the storages that have a cell of row i to its CellState."""
 
     __slots__ = ('term', 'ptid', 'key', 'replicas', 'rows', 'partitions', 'readable', 'writable',
-                 '_storages', '_voters', '_packed')
+                 '_storages', '_voters', '_packed', '_out_of_date')
 
     def __init__(self, term, ptid, replicas, rows):
         self.term, self.ptid, self.replicas = term, ptid, replicas
@@ -28,7 +28,7 @@ class PartitionTable:
         self.writable = [tuple(s for s, state in row.items() if state in WRITABLE)
                          for row in self.rows]
         # Found when they are asked for first: nothing that happens often walks over all rows.
-        self._storages = self._voters = self._packed = None
+        self._storages = self._voters = self._packed = self._out_of_date = None
 
     @classmethod
     def unpack(cls, packed):
@@ -56,6 +56,17 @@ class PartitionTable:
             self._voters = tuple(sorted(set().union(*self.readable), key=node_order))
         return self._voters
 
+    @property
+    def out_of_date(self):
+        """{storage: rows of which its cell is out of date, ascending}."""
+        if self._out_of_date is None:
+            self._out_of_date = {}
+            for number, row in enumerate(self.rows):
+                for storage, state in row.items():
+                    if state == CellState.OUT_OF_DATE:
+                        self._out_of_date.setdefault(storage, []).append(number)
+        return self._out_of_date
+
     def operational(self, running):
         """Does each row have a readable cell on a storage in `running`?"""
         return all(any(storage in running for storage in row) for row in self.readable)
@@ -66,9 +77,16 @@ class PartitionTable:
 
     def outdated(self, cells):
         """The next one of the same primary, with these cells, (row, storage), out of date."""
+        return self._with(cells, CellState.OUT_OF_DATE)
+
+    def filled(self, cells):
+        """The same, with these up to date."""
+        return self._with(cells, CellState.UP_TO_DATE)
+
+    def _with(self, cells, state):
         rows = [dict(row) for row in self.rows]
         for row, storage in cells:
-            rows[row][storage] = CellState.OUT_OF_DATE
+            rows[row][storage] = state
         return PartitionTable(self.term, self.ptid + 1, self.replicas, rows)
 
     def without(self, storages):

@@ -59,13 +59,14 @@ def hearing(master, id):
             yield from [peer for peer in members.storages.values() if peer.data.settled]
         elif id[0] == LETTERS[NodeKind.STORAGE]:
             yield from members.clients.values()
+            yield from [peer for peer in members.storages.values() if peer.data.settled]
 
 
 def describe_to(master, peer):
     """Everything that is told of changes later: to who joins, or when the cluster starts."""
     members, tables = master.members, master.tables
     if peer.kind == NodeKind.STORAGE:
-        ids = members.clients
+        ids = [*members.clients, *storages(master)]
     elif peer.kind == NodeKind.CLIENT:
         ids = storages(master)
     else:

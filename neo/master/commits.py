@@ -64,6 +64,9 @@ def finish(master, peer, packet, request_id):
         raise Refused(ErrorCode.REFUSED, str(error))
     del peer.data.ttids[ttid]
     master.oids.seen(highest)
+    if table.out_of_date:
+        master.filling.missed(written, {storage.id for storage in storages}, table,
+                              transaction.tid)
     packet = Lock(ttid, transaction.changes[0][0], transaction.tid, tuple(sorted(written)))
     for storage in storages:
         master.ask(storage, packet, transaction)

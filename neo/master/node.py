@@ -13,10 +13,11 @@ from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
 from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_reason
-from . import announcements, commits, orders, outcomes, verification
+from . import announcements, commits, filling, orders, outcomes, verification
 from .clock import Clock
 from .cluster import Cluster
 from .creation import Creation
+from .filling import Filling
 from .members import Members
 from .oids import Oids
 from .outcomes import Outcomes
@@ -50,7 +51,7 @@ class Master(Node):
         self.verification = None
         self.clock = Clock()
         self.stopping = Stopping()
-        self.transactions = self.oids = self.outcomes = None    # while it serves
+        self.transactions = self.oids = self.outcomes = self.filling = None     # while it serves
         self.term = 0
         self.phase = RECOVERING
         self.reason = ''                # why it does not run
@@ -162,6 +163,8 @@ class Master(Node):
         self.log('%s is gone: %s', peer.id, reason)
         announcements.changed(self, peer.id)
         if peer.kind == STORAGE:
+            if self.filling is not None:
+                self.filling.left(peer)
             self._storage_lost(peer)
         if self.phase == STOPPING:
             self.stopping.progress(self)
@@ -190,6 +193,7 @@ class Master(Node):
         if self.phase in SERVING:
             announcements.table_changed(self)
             commits.take_parked(self)
+            self.filling.table_changed(self)
 
     def part(self, peer, reason):
         """Close the connection to a node; it may come back."""
@@ -234,6 +238,7 @@ class Master(Node):
         """It holds the table in force."""
         if verification.settle_late(self, peer) and self.phase == RUNNING:
             announcements.describe_to(self, peer)
+            self.filling.came(self, peer)
 
     def serve(self, last_told, last_given, next_oid):
         """Every storage that is needed is ready."""
@@ -243,9 +248,12 @@ class Master(Node):
         self.oids = Oids(next_oid, self.amounts.oids_reserved)
         self.outcomes = Outcomes()
         self.change_phase(RUNNING)
+        self.filling = Filling()
         for peer in [*self.tables.holders(self), *self.members.admins.values()]:
             announcements.describe_to(self, peer)
         self.oids.reserve(self)
+        for peer in self.tables.holders(self):
+            self.filling.came(self, peer)
         waiting, self.waiting = self.waiting, {}
         for peer, packet, request_id in waiting.values():
             try:
@@ -258,7 +266,7 @@ class Master(Node):
 
     def stop_serving(self):
         """Close clients, who come back by themselves; what is in finish is settled later."""
-        self.transactions = self.oids = self.outcomes = self.verification = None
+        self.transactions = self.oids = self.outcomes = self.filling = self.verification = None
         clients = list(self.members.clients.values())
         for peer in clients:
             self.members.leave(peer)
@@ -271,6 +279,8 @@ class Master(Node):
         for transaction in ended:
             if self.transactions is transactions:       # else one of them has led to a recovery
                 commits.tell(self, transaction)
+        if ended and self.filling is not None:
+            self.filling.told(self)
         if self.phase == STOPPING:
             self.stopping.progress(self)
 
@@ -301,4 +311,4 @@ class Master(Node):
             self.log('still, for %.0f s now: %s', self.now - self._waits_since, self._what)
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 
-    handlers = handler_table(announcements, commits, orders, outcomes)
+    handlers = handler_table(announcements, commits, filling, orders, outcomes)

@@ -40,6 +40,11 @@ class Oids:
         self.next += count
         return first
 
+    @property
+    def reserved_up_to(self):
+        """No oid at or above this one is given before another mark is durable."""
+        return max(self.mark, self.asked, self.next)
+
     def seen(self, oid):
         """An oid that came from elsewhere, with an import: it is not given any more."""
         self.next = max(self.next, oid + 1)
@@ -61,7 +66,9 @@ class Oids:
                 self.reserved(mark)
                 self._give(node)
             packet = ReserveOids(mark)
-            Round(node, dict.fromkeys(node.tables.present(node), packet), done)
+            # Those that are being filled may be needed by the time that oids are given.
+            storages = [*node.tables.present(node), *node.filling.storages()]
+            Round(node, dict.fromkeys(storages, packet), done)
 
     def _give(self, node):
         while self.waiting:

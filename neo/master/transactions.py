@@ -30,6 +30,10 @@ class Finishing(Context):
 
     def refused(self, node, peer, error):
         """The client has claimed what is not so: that is no fault of the storage."""
+        if peer.id not in node.tables.voters():
+            node.part(peer, 'it does not lock what it has voted: %s' % error.message)
+            self.lost(node, peer)
+            return
         self.refusal = peer, error
         self.storages.remove(peer)
         self.answered(node, peer, None)
@@ -49,6 +53,11 @@ class Transactions:
         self.finishing = deque()        # Finishing, in tid order
         self.by_ttid = {}               # the same
         self.parked = []                # (peer, Finish, request id): wait for a table
+
+    @property
+    def last_in_finish(self):
+        """The highest tid that was chosen and not told; 0: none."""
+        return self.finishing[-1].tid if self.finishing else 0
 
     @property
     def are_under_way(self):

@@ -4,7 +4,7 @@ from ..cluster.node import Refused, handles
 from ..cluster.partition_table import PartitionTable
 from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
-from ..protocol.packets import (ClusterStateChanged, Drain, Error, FindTransactions, Identify,
+from ..protocol.packets import (ClusterStateChanged, Drain, Error, Fill, FindTransactions, Identify,
                                 Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
                                 TableChanged, TableInForce, Unlock, WhatBecameOf, WriteTable)
 from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState,
@@ -161,6 +161,14 @@ def find_transactions(node, peer, packet, request_id):
         span.ttid for span in packet.transactions
         if span.ttid not in locked and (
             span.tid in told or look(node, engine.find, span.first, span.tid))]))
+
+
+@handles(Fill, sender=MASTER)
+def fill(node, peer, packet, request_id):
+    obeyed(node)
+    if packet.oid_mark > node.state.oid_mark:
+        node.state.put(oid_mark=packet.oid_mark)
+        node.lazily()
 
 
 @handles(ReserveOids, sender=MASTER)

@@ -1,0 +1,119 @@
+"""How cells that are out of date become readable (docs/architecture.md, "Replication").
+
+    order      a storage that is there copies what its rows lack, up to what was told by now
+    missed     a transaction was committed without the vote of such a cell: what it wrote there has
+               to be copied as well
+    filled     a row has all, and nothing was missed since: it is up to date with the next table
+
+Nobody has to tell from when on all clients write to a new cell: each *finish* says who has voted.
+"""
+from ..cluster.node import handles
+from ..protocol.packets import Fill, Filled
+from ..protocol.types import ClusterState, NodeKind
+
+SERVING = ClusterState.RUNNING, ClusterState.STOPPING
+
+
+class Cell:
+    """An out-of-date one, of a storage in its present session."""
+
+    __slots__ = 'upto', 'missed'
+
+    def __init__(self, missed):
+        self.upto = None                # it was told to copy up to this tid; None: not yet
+        self.missed = missed            # the last transaction that was committed without it
+
+
+class Filling:
+    """Of one term, while the cluster serves."""
+
+    def __init__(self):
+        self._cells = {}                # Peer -> {row: Cell}
+        self._late = set()              # Peers some of whose cells have to be told again
+        self._ready = {}                # (row, storage) -> None: filled, and not in a table yet
+
+    # -- who is there -------------------------------------------------------------------------
+    def came(self, node, peer):
+        """It holds the table in force, and whatever it had unfinished has ended."""
+        self._cells.setdefault(peer, {})
+        self._look(node, peer)
+
+    def left(self, peer):
+        self._cells.pop(peer, None)
+        self._late.discard(peer)
+        for cell in [cell for cell in self._ready if cell[1] == peer.id]:
+            del self._ready[cell]
+
+    def storages(self):
+        """Peers some of whose cells are being filled."""
+        return [peer for peer, cells in self._cells.items() if cells]
+
+    def table_changed(self, node):
+        for peer in list(self._cells):
+            self._look(node, peer)
+        self._write(node)
+
+    def _look(self, node, peer):
+        """Which of its cells are out of date by the table in force?"""
+        cells = self._cells[peer]
+        rows = node.tables.in_force.out_of_date.get(peer.id, ())
+        for row in cells.keys() - set(rows):
+            del cells[row]
+            self._ready.pop((row, peer.id), None)
+        for row in rows:
+            if row not in cells:
+                # What has its tid already, nobody has given to this cell.
+                cells[row] = Cell(node.transactions.last_in_finish)
+        self._order(node, peer)
+
+    # -- orders ---------------------------------------------------------------------------------
+    def _order(self, node, peer):
+        """Tell it what it has not been told, as far as that can be copied by now."""
+        self._late.discard(peer)
+        told = node.transactions.last_told
+        rows = []
+        for row, cell in self._cells[peer].items():
+            if cell.upto is None or cell.upto < cell.missed:
+                if cell.missed <= told:
+                    cell.upto = told
+                    rows.append(row)
+                else:
+                    self._late.add(peer)
+        if rows:
+            node.send(peer, Fill(node.tables.in_force.key, tuple(sorted(rows)), told,
+                                 node.oids.reserved_up_to))
+
+    def missed(self, rows, storages, table, tid):
+        """`tid` writes in these rows, and of all cells there only those of `storages` know it."""
+        for peer, cells in self._cells.items():
+            if peer.id in table.out_of_date and peer.id not in storages:
+                for row in rows:
+                    if row in cells:
+                        cells[row].missed = tid
+                        self._late.add(peer)
+                        self._ready.pop((row, peer.id), None)
+
+    def told(self, node):
+        """More transactions have been told."""
+        for peer in list(self._late):
+            self._order(node, peer)
+
+    # -- their end --------------------------------------------------------------------------------
+    def filled(self, node, peer, rows, upto):
+        cells = self._cells.get(peer, {})
+        for row in rows:
+            cell = cells.get(row)
+            if cell is not None and cell.upto == upto and cell.missed <= upto:
+                self._ready[row, peer.id] = None
+        self._write(node)
+
+    def _write(self, node):
+        """Those that are ready are up to date with one table, once no other one is under way."""
+        if self._ready and not node.tables.pending:
+            ready, self._ready = self._ready, {}
+            node.tables.write(node, node.tables.newest.filled(ready), lambda node: None)
+
+
+@handles(Filled, sender=NodeKind.STORAGE, phase=SERVING)
+def rows_are_filled(master, peer, packet, request_id):
+    master.filling.filled(master, peer, packet.rows, packet.upto)

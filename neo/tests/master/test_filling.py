@@ -1,0 +1,138 @@
+"""How a storage that was left behind becomes readable again, step by step."""
+import pytest
+
+from neo.protocol.packets import Error, Fill, Filled, Finish, Lock, Settle, TableChanged, WriteTable
+from neo.protocol.types import CellState, ClusterState
+
+from .conversation import UP, grant, running, write
+from .test_transactions import begin, finish, lock
+
+OUT = int(CellState.OUT_OF_DATE)
+
+
+def back(talk, storage):
+    """The same storage, in another session; it has written the table."""
+    again = talk.storage(identity=storage.identity, id=storage.id,
+                         cluster_id=talk.node.cluster.id, history=talk.node.cluster.history, term=1)
+    grant(again)
+    write(again)
+    assert again.reply(Settle, 0).keep == ()
+    return again
+
+
+def behind():
+    """A cluster of two copies, one of which was away."""
+    talk, (first, second) = running(2, replicas=1, partitions=2)
+    client = talk.client()
+    second.leave()
+    write(first)
+    return talk, client, first, back(talk, second)
+
+
+def commit(client, storages, locking=None, oids=(1,)):
+    finish(client, begin(client), storages, oids=oids)
+    for storage in storages if locking is None else locking:
+        lock(storage)
+    return client.take(Finish.Answer)[0].tid
+
+
+def state(talk, storage):
+    return {row[storage.id] for row in talk.node.tables.in_force.rows}
+
+
+def test_who_comes_back_copies_what_was_told_and_is_up_to_date():
+    talk, client, first, second = behind()
+    order = second.take(Fill)[0]
+    assert order.rows == (0, 1) and order.upto == talk.node.transactions.last_told
+    assert order.key == talk.node.tables.in_force.key
+    assert order.oid_mark >= talk.node.oids.asked > 0
+    second.say(Filled((0, 1), order.upto))
+    assert state(talk, second) == {OUT}         # not before that is in force
+    client.heard.clear()
+    assert write(first).table.rows == write(second).table.rows
+    assert state(talk, second) == {UP} and client.hears(TableChanged)
+
+
+def test_what_was_committed_without_it_is_copied_as_well():
+    talk, client, first, second = behind()
+    order = second.take(Fill)[0]
+    tid = commit(client, [first], oids=(2,))    # row 0, and that of its ttid
+    again = second.take(Fill)[0]
+    assert again.upto == tid and 0 in again.rows
+    second.say(Filled((0, 1), order.upto))      # it was said before
+    assert not first.hears(WriteTable) or write(first).table.rows[0][1].state == OUT
+    second.say(Filled(again.rows, tid))
+    while first.hears(WriteTable):
+        write(first)
+    assert talk.node.tables.in_force.rows[0]['S2'] == UP
+
+
+def test_it_is_not_told_to_copy_what_nobody_was_told():
+    talk, client, first, second = behind()
+    second.take(Fill)
+    finish(client, begin(client), [first], oids=(2,))
+    assert not second.hears(Fill)
+    lock(first)
+    assert second.take(Fill)[0].upto == client.take(Finish.Answer)[0].tid
+
+
+def test_what_is_in_finish_when_it_comes_is_copied_as_well():
+    talk, (first, second) = running(2, replicas=1, partitions=2)
+    client = talk.client()
+    second.leave()
+    write(first)
+    finish(client, begin(client), [first], oids=(2,))
+    second = back(talk, second)
+    assert not second.hears(Fill)
+    lock(first)
+    assert second.take(Fill)[0].upto == client.take(Finish.Answer)[0].tid
+
+
+def test_what_it_has_voted_it_need_not_copy():
+    talk, client, first, second = behind()
+    order = second.take(Fill)[0]
+    commit(client, [first, second])
+    assert not second.hears(Fill)
+    second.say(Filled((0, 1), order.upto))
+    write(first)
+    assert state(talk, second) == {UP}
+
+
+def test_from_then_on_its_vote_is_needed():
+    talk, client, first, second = behind()
+    ttid = begin(client)
+    second.say(Filled((0, 1), second.take(Fill)[0].upto))
+    finish(client, ttid, [first], oids=(1,))    # it waits for the table
+    assert not first.hears(Lock)
+    write(first)
+    assert 'S2 has not voted' in client.take(Error)[0].message
+
+
+@pytest.mark.parametrize('filled', [True, False])
+def test_lost_again(filled):
+    talk, client, first, second = behind()
+    if filled:
+        second.say(Filled((0, 1), second.take(Fill)[0].upto))
+    second.leave()
+    while first.hears(WriteTable):
+        write(first)
+    assert state(talk, second) == {OUT} and talk.node.phase == ClusterState.RUNNING
+    commit(client, [first])
+    second = back(talk, second)
+    assert second.take(Fill)[0].upto == talk.node.transactions.last_told
+
+
+def test_without_the_only_readable_copy_the_cluster_waits():
+    talk, client, first, second = behind()
+    first.leave()
+    assert talk.node.phase == ClusterState.RECOVERING and not client.open
+
+
+def test_who_does_not_lock_is_copied_to_again():
+    talk, client, first, second = behind()
+    second.take(Fill)
+    finish(client, begin(client), [first, second], oids=(1,))
+    lock(first)
+    _, request_id = second.take(Lock)
+    second.say(Error(3, 'the disk is full'), request_id)
+    assert client.hears(Finish.Answer) and not second.open
