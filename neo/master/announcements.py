@@ -26,6 +26,10 @@ def node_info(master, id):
 def condition_of(peer):
     """What is wrong with a node, in words."""
     words = ['it says nothing, since %s' % utc(peer.heard)] if peer.silent else []
+    broken = peer.data.broken
+    if broken:
+        words.append('clients have found %d broken objects, the last one %#x of transaction %#x' % (
+            len(broken), *next(reversed(broken))))
     return '; '.join(words + [peer.data.condition] * bool(peer.data.condition))
 
 

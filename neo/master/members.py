@@ -14,7 +14,7 @@ class Joined:
     """What the master keeps of a node that has joined; the `data` of its Peer."""
 
     __slots__ = ('identity', 'address', 'name', 'session', 'cluster_id', 'clock_offset', 'term',
-                 'grant', 'held', 'settled', 'condition', 'ttids')
+                 'grant', 'held', 'settled', 'condition', 'ttids', 'taken', 'broken')
 
     def __init__(self, packet, address, session, now):
         self.identity = packet.identity
@@ -29,6 +29,8 @@ class Joined:
         self.settled = False                    # it was told in this term what to end
         self.condition = ''                     # what is wrong with it, in words
         self.ttids = {}                         # of a client: those it may finish, in order
+        self.taken = None                       # TableKey: it routes nothing by an older table
+        self.broken = {}                        # of a storage: (oid, tid) found broken by clients
 
     def take(self, first, count):
         """A client is given ttids.  Which of them it has aborted it does not tell: the oldest ones

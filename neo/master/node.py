@@ -13,7 +13,7 @@ from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
 from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_reason
-from . import announcements, commits, filling, orders, outcomes, verification
+from . import announcements, commits, filling, orders, outcomes, reports, verification
 from .clock import Clock
 from .cluster import Cluster
 from .creation import Creation
@@ -140,6 +140,7 @@ class Master(Node):
         if self.cluster.is_another(packet):
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is another cluster of the same name')
         self._join(peer, packet, request_id)
+        peer.data.taken = self.tables.in_force.key
         announcements.describe_to(self, peer)
 
     def _join(self, peer, packet, request_id):
@@ -311,4 +312,4 @@ class Master(Node):
             self.log('still, for %.0f s now: %s', self.now - self._waits_since, self._what)
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 
-    handlers = handler_table(announcements, commits, filling, orders, outcomes)
+    handlers = handler_table(announcements, commits, filling, orders, outcomes, reports)

@@ -341,6 +341,13 @@ class DoesWait:
         waits: Bool
 
 
+@packet(code=37, route='client -> master')
+class TableTaken:
+    """No transaction of the sender is routed by a table older than this any more, those in *finish*
+    included.  A client that joins begins with the one in force."""
+    key: TableKey
+
+
 # -- reads ----------------------------------------------------------------------------------
 @request(code=40, route='client -> storage')
 class Load:
@@ -404,6 +411,14 @@ class Measure:
     class Answer:
         objects: Count
         bytes: Count
+
+
+@packet(code=45, route='client -> master')
+class FoundBroken:
+    """A storage has given a revision that does not match its checksum, or could not give it."""
+    oid: Oid
+    tid: Tid
+    storage: NodeId
 
 
 # -- the operator ---------------------------------------------------------------------------

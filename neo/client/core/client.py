@@ -149,8 +149,8 @@ class Client(ClientNode):
     def abort(self, transaction):
         """Does nothing once *finish* has been sent."""
         if transaction.state < FINISHING:
-            self.transactions.pop(transaction.ttid, None)
             transaction.abort(self)
+            self.forget_transaction(transaction)
         return DONE
 
     def abort_begun(self, beginning):

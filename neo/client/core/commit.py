@@ -7,11 +7,15 @@ transaction takes one message per storage before *finish*.  The application reso
 from enum import IntEnum
 
 from ...cluster.node import handles
+from ...protocol import limits
 from ...protocol.packets import Conflict, DoesWait, GiveWay
-from ...protocol.types import Metadata, NodeKind, ObjectSerial
-from ..exception import ClusterUnavailable, NEOStorageError, TransactionFailed
+from ...protocol.types import Ballot, ErrorCode, Metadata, NodeKind, ObjectSerial
+from ..exception import (ClusterUnavailable, NEOStorageError, TransactionFailed, exception_for)
 from .operation import DONE, Operation, succeeded
 from .part import RECORD_OVERHEAD, Part, size_of
+
+
+PATIENCE = 'patience '          # a timer: … and a ttid
 
 
 class State(IntEnum):
@@ -65,6 +69,7 @@ class Waiting(Operation):
         return [part.storage for part in self.transaction.parts.values() if part.peer is None]
 
     def counts(self, client):
+        self.transaction.look(client)
         return bool(self._missing())
 
     def account(self, seconds):
@@ -92,13 +97,15 @@ class Waiting(Operation):
 
 class Transaction:
 
-    def __init__(self, ttid, table, imposed=None):
+    def __init__(self, ttid, routing, imposed=None):
         self.ttid = ttid
-        self.table = table              # routes all of it
+        self.routing = routing
+        self.table = routing.table      # routes all of it
         self.imposed = imposed          # its tid, if that is not for the primary to choose
         self.state = OPEN
         self.error = None               # why it can't be committed
         self.parts = {}                 # storage -> Part
+        self.without = ()               # storages that have failed, and are not needed
         self.records = {}               # oid -> record, as it was stored last
         self.checks = {}                # oid -> serial
         self.size = 0                   # of all records
@@ -127,13 +134,17 @@ class Transaction:
         self.state = state
 
     def new_part(self, storage):
-        part = self.parts[storage] = Part(self, storage)
-        return part
+        """The Part of a storage that has none, or None: it is done without."""
+        if storage not in self.without:
+            part = self.parts[storage] = Part(self, storage)
+            return part
 
     def route(self, client, oid, record, check, size):
-        readable = self.table.readable
-        for storage in readable[oid % len(readable)]:
+        cells = self.routing.cells
+        for storage in cells[oid % len(cells)]:
             part = self.parts.get(storage) or self.new_part(storage)
+            if part is None:
+                continue
             if part.conflicts:
                 # Whether this is from the current revision, the storage tells anew.
                 part.conflicts.pop(oid, None)
@@ -163,7 +174,10 @@ class Transaction:
 
     def waiting_for_window(self, client, internal=False):
         if self.size > client.amounts.store_window and self.window_is_full(client):
-            return self.wait(client, internal)
+            operation = self.wait(client, internal)
+            self.be_patient(client, [part for part in self.parts.values() if part.unacked
+                                     and not self.must_wait_for(client, part)], limits.BLIND_GRACE)
+            return operation
         return DONE
 
     def wait(self, client, internal):
@@ -187,9 +201,11 @@ class Transaction:
     def set_metadata(self, metadata, tid, oids):
         """`metadata` is (status, user, description, extension) as it is stored."""
         described = Metadata(tid, *metadata, tuple(oids))
-        row = (self.ttid if tid is None else tid) % len(self.table.rows)
-        for storage in self.table.readable[row]:
-            (self.parts.get(storage) or self.new_part(storage)).metadata.append(described)
+        cells = self.routing.cells
+        for storage in cells[(self.ttid if tid is None else tid) % len(cells)]:
+            part = self.parts.get(storage) or self.new_part(storage)
+            if part is not None:
+                part.metadata.append(described)
 
     def vote(self, client, internal=False):
         conflicts = self.unresolved()
@@ -198,13 +214,10 @@ class Transaction:
         if self.state != VOTING:        # else its thread was interrupted, and votes again
             self.become(VOTING)
         operation = self.wait(client, internal)
-        missing = False
         for part in self.parts.values():
             part.vote(client)
-            missing = missing or not part.voted
-        if not missing:
-            # A vote that has waited for what was resolved has been answered already.
-            self.end_vote(client)
+        # A vote that has waited for what was resolved has been answered already.
+        self.end_vote(client)
         return operation
 
     def unresolved(self):
@@ -242,14 +255,23 @@ class Transaction:
         if self.state != VOTING or self.error is not None or (
                 self.importing is not None and not client.imports.is_next(self.importing)):
             return
+        late = []
         for part in self.parts.values():
             if not part.voted:
-                return
-        self.become(VOTED)
-        self.operation.succeed(client, [])
+                if self.must_wait_for(client, part):
+                    return
+                late.append(part)
+        if late:
+            self.be_patient(client, late, limits.BLIND_GRACE)
+        else:
+            self.become(VOTED)
+            self.operation.succeed(client, [])
 
     def met_conflicts(self, client, part, conflicts):
-        part.conflicts.update(conflicts)
+        readable = client.table.readable
+        # What lacks a part of the history can't tell what is current.
+        part.conflicts.update([conflict for conflict in conflicts
+                               if part.storage in readable[conflict.oid % len(readable)]])
         if self.state == VOTING and self.error is None:
             unresolved = self.unresolved()
             if unresolved:
@@ -260,6 +282,124 @@ class Transaction:
         part.give_way(client)
         if self.state == VOTING:
             part.vote(client)
+
+    def ballots(self, client):
+        """Of those that have voted, and have not been taken out of the table meanwhile."""
+        parts = self.parts.values()
+        if self.table is not client.table:
+            there = client.table.storages()
+            parts = [part for part in parts if part.storage in there]
+        return tuple([Ballot(part.storage, part.session) for part in parts])
+
+    # -- storages that fail -----------------------------------------------------------------
+    def touched(self):
+        """The rows of all that is written or checked, with repetitions."""
+        partitions = len(self.routing.cells)
+        if not self.imports:
+            yield (self.ttid if self.imposed is None else self.imposed) % partitions
+        for imported in self.imports:
+            yield imported.tid % partitions
+            for oid in imported.oids:
+                yield oid % partitions
+        for oid in self.records:
+            yield oid % partitions
+        for oid in self.checks:
+            yield oid % partitions
+
+    def needs(self, storage, table):
+        """Has it, by this table, a readable cell of any of that?"""
+        readable = table.readable
+        return any(storage in readable[row] for row in self.touched())
+
+    def must_wait_for(self, client, part):
+        routing = self.routing
+        if routing is client.routing and part.storage not in routing.blind:
+            return True
+        return self.needs(part.storage, client.table)
+
+    def waits_for_storages(self):
+        return self.error is None and self.state in (OPEN, VOTING)
+
+    def be_patient(self, client, parts, seconds):
+        """… with these for so long from now on, unless that has begun already."""
+        for part in parts:
+            if part.until is None:
+                part.until = client.now + seconds
+        self._set_timer(client)
+
+    def _set_timer(self, client):
+        ends = [part.until for part in self.parts.values() if part.until is not None]
+        if ends:
+            client.set_timer(PATIENCE + str(self.ttid), min(ends))
+
+    def patience_ends(self, client):
+        """The timer has come."""
+        for part in list(self.parts.values()):
+            if part.until is not None and part.until <= client.now:
+                part.until = None
+                if self.waits_for_storages():
+                    self._give_up(client, part)
+        self._set_timer(client)
+
+    def _give_up(self, client, part):
+        if self.must_wait_for(client, part):
+            if part.trouble is not None:
+                self.fail(client, TransactionFailed(part.trouble))
+            elif part.peer is not None and part.peer.silent:
+                self.fail(client, TransactionFailed('%s says nothing' % part.peer))
+        elif self.operation is not None and not self.operation.done:
+            client.links.is_late(client, part.storage)
+            self.drop(client, part)
+
+    def drop(self, client, part):
+        """Go on without this storage: by the table it is not needed."""
+        part.dropped = True
+        del self.parts[part.storage]
+        self.without += part.storage,
+        if part.peer is not None:
+            client.links.abort(client, part.storage, self.ttid)
+        if self.state == VOTING:
+            self.end_vote(client)
+        else:
+            self.acknowledged(client)
+
+    def table_changed(self, client, former):
+        """`former` was in force before."""
+        if self.waits_for_storages():
+            for part in list(self.parts.values()):
+                if (part.trouble is not None or not part.voted) and (
+                        self.needs(part.storage, former)
+                        and not self.needs(part.storage, client.table)):
+                    self.drop(client, part)
+
+    def part_refused(self, client, part, peer, error):
+        if part.dropped or not self.waits_for_storages():
+            return
+        if not self.needs(part.storage, client.table):
+            self.drop(client, part)
+        elif error.error == ErrorCode.NOT_HERE:
+            # Its table is newer than the one here, which is on its way.
+            self.suspend(client, part, '%s: %s' % (peer, error.message))
+        else:
+            self.fail(client, exception_for(error, peer))
+
+    def suspend(self, client, part, trouble):
+        part.suspend(trouble, client.now + limits.SUSPENSION)
+        self._set_timer(client)
+
+    def look(self, client):
+        """Now and then, while it waits: for those who are silent it does not as long as they may
+        be so, where the cluster can leave them behind."""
+        silent = [part for part in self.parts.values() if not part.voted
+                  and part.peer is not None and part.peer.silent
+                  and self._may_be_left(part.storage, client.table)]
+        if silent:
+            self.be_patient(client, silent, limits.SUSPENSION)
+
+    def _may_be_left(self, storage, table):
+        readable = table.readable
+        return all(storage not in readable[row] or len(readable[row]) > 1
+                   for row in self.touched())
 
     # -- how it may end without finish ----------------------------------------------------
     def fail(self, client, error):
@@ -275,19 +415,35 @@ class Transaction:
             # The primary sees to it that storages forget all of a client that is gone.
             self.parts.clear()
 
-    def storage_found(self, client, storage):
-        part = self.parts.get(storage)
-        if part is not None and part.peer is None and self.error is None:
+    def storage_found(self, client, link):
+        part = self.parts.get(link.id)
+        if part is None or not self.waits_for_storages():
+            return
+        if part.peer is None:
             if self.state == VOTING:
                 part.vote(client)
             elif part.size >= client.amounts.store_batch:
                 part.flush(client)
+        elif part.trouble is not None and part.session == link.session:
+            if not part.voted:
+                # It has forgotten what was not voted, and knows of nothing that it should.
+                self.fail(client, TransactionFailed(part.trouble))
+                return
+            part.resume(client, link)
+            if self.state == VOTING:
+                part.vote(client)
 
     def storage_lost(self, client, storage, reason):
         part = self.parts.get(storage)
-        if part is not None and part.peer is not None:
-            self.fail(client, TransactionFailed('the connection to %s was lost: %s'
-                                                % (storage, reason)))
+        if part is None or part.peer is None or not self.waits_for_storages():
+            return
+        trouble = 'the connection to %s was lost: %s' % (storage, reason)
+        if self.needs(storage, client.table):
+            self.suspend(client, part, trouble)
+        elif not part.voted:
+            self.drop(client, part)
+        else:
+            part.suspend(trouble, None)
 
     def abort(self, client):
         self.fail(client, TransactionFailed('aborted'))

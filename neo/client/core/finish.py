@@ -4,7 +4,7 @@ from ...cluster.node import handles
 from ...protocol import limits
 from ...protocol.codec import ProtocolError
 from ...protocol.packets import Finish, Invalidate, WhatBecameOf
-from ...protocol.types import MAX_ID, Ballot, ClusterState, Imported, NodeKind
+from ...protocol.types import MAX_ID, ClusterState, Imported, NodeKind
 from ..exception import OutcomeUnknown, TransactionFailed, exception_for
 from .commit import ENDED, FINISHING, VOTED
 from .operation import Operation, failed
@@ -100,15 +100,14 @@ class Finishing(Operation):
         client.ask(client.primary, Finish(
             self.ttid, transaction.table.key, () if imports else oids,
             tuple(sorted(transaction.checks)),
-            tuple([Ballot(part.storage, part.session) for part in transaction.parts.values()]),
-            imports), self)
+            transaction.ballots(client), imports), self)
 
     def settled(self, client):
         """It is known what became of it, and so are all who have to know."""
         del client.outcomes.finishing[self.ttid]
         if self.transaction is not None:
             self.transaction.become(ENDED)
-            client.transactions.pop(self.ttid, None)
+            client.forget_transaction(self.transaction)
 
     def finished(self, client):
         if self.internal:

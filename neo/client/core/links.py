@@ -16,7 +16,7 @@ class Link(Context):
     """A storage as it was announced, and the connection to it.  The context of Identify."""
 
     __slots__ = ('id', 'name', 'address', 'running', 'connecting', 'peer', 'session', 'back_off',
-                 'trouble', 'aborted')
+                 'trouble', 'aborted', 'late')
 
     def __init__(self, info):
         self.id, self.name, self.address = info.id, info.name, info.address
@@ -27,6 +27,7 @@ class Link(Context):
         self.back_off = BackOff()
         self.trouble = None             # why there is no connection; in the log already
         self.aborted = deque()          # (when, ttid): lately, on this connection
+        self.late = False               # it keeps others waiting who do not need it
 
     def describe(self):
         """As people know it, and what is wrong with it."""
@@ -73,6 +74,25 @@ class Links:
         """Its Link, or None while it is not connected."""
         link = self._links.get(id)
         return None if link is None or link.peer is None else link
+
+    # -- who is written to though nobody reads there ------------------------------------------
+    def takes(self, id):
+        """May a transaction write to it that could do without?"""
+        link = self.connected_to(id)
+        return link is not None and not link.late
+
+    def is_late(self, client, id):
+        """Nobody waits for it again until it has answered."""
+        link = self.connected_to(id)
+        if link is not None:
+            link.late = True
+            client.route()
+
+    def caught_up(self, client, id):
+        link = self.connected_to(id)
+        if link is not None and link.late:
+            link.late = False
+            client.route()
 
     def describe(self, ids):
         return ', '.join(self._links[id].describe() if id in self._links else id for id in ids)
@@ -148,11 +168,11 @@ class Links:
             return
         client.accept(peer, NodeKind.STORAGE, link.id)
         link.connecting, link.trouble, link.back_off = False, None, BackOff()
-        link.peer, link.session = peer, answer.session
+        link.peer, link.session, link.late = peer, answer.session, False
         orphans = self._orphans.pop(link.id, None)
         if orphans:
             link.abort(client, orphans)
-        client.storage_found(link.id)
+        client.storage_found(link)
 
     def lost(self, client, peer, reason):
         if peer.data is not None:

@@ -6,6 +6,7 @@ Each part keeps its own state, and is given the client with each call:
     operation.py                what has not ended, and for how long it waits
     pool.py                     ids taken ahead
     loads.py, cache.py          reads
+    routing.py                  where transactions write
     commit.py, part.py          transactions, up to the vote;  imports.py: many as one
     finish.py, invalidations.py their end, and in which order it is told
     legacy.py                   what a client takes over from one that it replaces
@@ -15,7 +16,7 @@ client.py is what applications call.
 from ...cluster import seek
 from ...cluster.node import Node, handler_table
 from ...protocol import limits
-from ...protocol.packets import Identify
+from ...protocol.packets import Identify, TableTaken
 from ...protocol.types import ClusterState, NodeKind
 from ..exception import TransactionFailed
 from . import commit, finish, links, operation, pool, primary
@@ -27,6 +28,7 @@ from .invalidations import Invalidations
 from .legacy import legacy_of
 from .links import Links
 from .operation import Operation, Operations
+from .routing import Routing
 
 RUNNING = ClusterState.RUNNING
 
@@ -50,6 +52,8 @@ class ClientNode(Node):
         self.primary = None             # the Peer
         self.reason = None              # why it does not accept this client yet
         self.table = None
+        self.routing = None             # of transactions that begin now
+        self.taken = None               # the key of the newest table by which all are routed
         # revisions
         self.cache = Cache(cache_size)
         self.heard = 0                  # the highest tid heard of; the cache is as of it
@@ -122,6 +126,10 @@ class ClientNode(Node):
             self.running()
         elif name == seek.TIMER:
             self.seek.connect(self)
+        elif name.startswith(commit.PATIENCE):
+            transaction = self.transactions.get(int(name.removeprefix(commit.PATIENCE)))
+            if transaction is not None:
+                transaction.patience_ends(self)
         else:
             self.links.connect(self, name.removeprefix(links.TIMER))
 
@@ -133,6 +141,7 @@ class ClientNode(Node):
         self.outcomes.ask(self)
 
     def without_primary(self, reason):
+        self.taken = None
         self.ttids.clear()
         self.outcomes.primary_lost()
         self.links.primary_lost(self)
@@ -140,12 +149,14 @@ class ClientNode(Node):
         for transaction in list(self.transactions.values()):
             transaction.primary_lost(self, error)
 
-    def storage_found(self, id):
+    def storage_found(self, link):
+        self.route()
         for transaction in list(self.transactions.values()):
-            transaction.storage_found(self, id)
+            transaction.storage_found(self, link)
         self.operations.resume_stalled(self)
 
     def storage_lost(self, id, reason):
+        self.route()
         for transaction in list(self.transactions.values()):
             transaction.storage_lost(self, id, reason)
 
@@ -160,14 +171,47 @@ class ClientNode(Node):
                 for load in loading[oid]:
                     load.crossed = (*(load.crossed or ()), tid)
 
+    # -- the table ----------------------------------------------------------------------------
+    def use_table(self, table):
+        former, self.table = self.table, table
+        self.routing = Routing(table, self.links.takes)
+        if self.taken is None:
+            self.taken = table.key      # who joins has the present one
+            return
+        for transaction in list(self.transactions.values()):
+            transaction.table_changed(self, former)
+        self.take_table()
+
+    def route(self):
+        """Links have changed: with a storage that is being filled, more or fewer are written to."""
+        if self.routing is not None:
+            self.routing = self.routing.renewed(self.links.takes)
+
+    def take_table(self):
+        """Tell the primary by which tables no transaction is routed any more.  What a former one
+        was to commit, this one knows."""
+        table = self.table
+        oldest = min([transaction.table.key for transaction in self.transactions.values()
+                      if transaction.error is None and transaction.table.term == table.term],
+                     default=table.key)
+        if oldest > self.taken:
+            self.taken = oldest
+            self.send(self.primary, TableTaken(oldest))
+
     # -- transactions -------------------------------------------------------------------------
     def can_begin(self):
         return self.phase == RUNNING and self.ttids.left > 0
 
     def new_transaction(self, imposed=None):
         ttid = self.ttids.take(self)
-        transaction = self.transactions[ttid] = Transaction(ttid, self.table, imposed)
+        transaction = self.transactions[ttid] = Transaction(ttid, self.routing, imposed)
         return transaction
+
+    def forget_transaction(self, transaction):
+        """It has ended."""
+        self.transactions.pop(transaction.ttid, None)
+        if transaction.table is not self.table and self.taken is not None:
+            self.take_table()
 
     def part_of(self, ttid, peer):
         """(Transaction, Part) of what a storage speaks about, or None twice: it has ended."""

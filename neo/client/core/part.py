@@ -2,7 +2,7 @@
 from ...cluster.context import Context
 from ...protocol.codec import ProtocolError
 from ...protocol.packets import GaveWay, Store, Vote
-from ..exception import TransactionFailed, exception_for
+from ..exception import TransactionFailed
 
 RECORD_OVERHEAD = 64            # of a record or check beside its data, in a packet
 
@@ -11,7 +11,8 @@ class Part(Context):
     """What was sent, or is to be, and what has been answered; the context of its Vote."""
 
     __slots__ = ('transaction', 'storage', 'peer', 'session', 'records', 'checks', 'size',
-                 'unacked', 'oids', 'metadata', 'round', 'asked', 'voted', 'conflicts')
+                 'unacked', 'oids', 'metadata', 'round', 'asked', 'voted', 'conflicts', 'trouble',
+                 'until', 'dropped')
 
     def __init__(self, transaction, storage):
         self.transaction = transaction
@@ -28,6 +29,9 @@ class Part(Context):
         self.asked = False              # a Vote waits for its answer
         self.voted = False              # in this round
         self.conflicts = {}             # oid -> current serial, not resolved yet
+        self.trouble = None             # why nothing can be sent any more: it is suspended
+        self.until = None               # when patience with it ends
+        self.dropped = False            # the transaction goes on without it
 
     def add(self, client, record, check, size):
         amounts = client.amounts
@@ -39,7 +43,9 @@ class Part(Context):
         else:
             self.checks.append(check)
         self.size += size
-        if self.size >= amounts.store_batch or (
+        if self.trouble is not None:
+            self.voted = False          # for this as well
+        elif self.size >= amounts.store_batch or (
                 len(self.records) + len(self.checks) >= amounts.store_batch_records):
             self.flush(client)
 
@@ -69,7 +75,7 @@ class Part(Context):
 
     def flush(self, client):
         peer = self.reach(client)
-        if peer is not None and self.size:
+        if peer is not None and self.size and self.trouble is None:
             for batch in self.take(client.amounts):
                 self._store(client, *batch)
 
@@ -79,6 +85,8 @@ class Part(Context):
 
     def vote(self, client):
         """Ask for what is missing of its vote."""
+        if self.trouble is not None:
+            return
         if self.asked:
             self.flush(client)
         elif self.size or not self.voted:
@@ -101,8 +109,21 @@ class Part(Context):
         self.voted = False
         client.send(self.peer, GaveWay(self.transaction.ttid, self.round))
 
+    def suspend(self, trouble, until):
+        """Nothing can be sent, and what was sent may be lost; what it has voted counts."""
+        self.asked, self.trouble, self.until = False, trouble, until
+
+    def resume(self, client, link):
+        """It is connected again, in the same session, and has kept its vote.  What it has said
+        meanwhile is lost, and may have been that this transaction is in the way."""
+        self.peer, self.trouble, self.until = link.peer, None, None
+        self.give_way(client)
+
     # -- as the context of its Vote; `Transaction.storage_lost` sees to the loss of it ------
     def answered(self, client, peer, answer):
+        if self.dropped:
+            client.links.caught_up(client, self.storage)
+            return
         self.asked = False
         if answer.ttid != self.transaction.ttid or answer.round > self.round:
             self.transaction.fail(client, TransactionFailed('%s answers what was not asked' % peer))
@@ -112,7 +133,7 @@ class Part(Context):
 
     def refused(self, client, peer, error):
         self.asked = False
-        self.transaction.fail(client, exception_for(error, peer))
+        self.transaction.part_refused(client, self, peer, error)
 
 
 def size_of(record):
@@ -134,4 +155,4 @@ class Batch(Context):
         self.part.transaction.acknowledged(client)
 
     def refused(self, client, peer, error):
-        self.part.transaction.fail(client, exception_for(error, peer))
+        self.part.transaction.part_refused(client, self.part, peer, error)

@@ -78,7 +78,7 @@ def nodes_changed(client, peer, packet, request_id):
 def table_changed(client, peer, packet, request_id):
     if not packet.table.rows:
         raise ProtocolError('a table without rows')
-    client.table = PartitionTable.unpack(packet.table)
+    client.use_table(PartitionTable.unpack(packet.table))
     if client.primary is peer and client.phase != ClusterState.RUNNING:
         client.phase = ClusterState.RUNNING
         client.running()

@@ -108,6 +108,14 @@ class Conversation(driven.Driven):
         master.says(TableChanged(self.table.pack()))
         return master
 
+    def changes_table(self, table):
+        self.table = table
+        self.master.says(TableChanged(table.pack()))
+
+    def outdates(self, *ids):
+        """The primary has left these storages behind."""
+        self.changes_table(self.table.without(ids))
+
     def gives_ids(self):
         """The primary answers what is asked ahead, whatever it is."""
         for cls, attribute in (TakeTtids, 'next_ttid'), (TakeOids, 'next_oid'):

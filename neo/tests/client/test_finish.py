@@ -276,6 +276,7 @@ def test_an_import_that_fails_while_it_waits_for_its_turn():
         storage.hears(Vote) if len(storage.heard) > 1 else None
         storage.votes()
     storages[1].breaks()
+    c.wait(limits.SUSPENSION)
     assert isinstance(first.error, TransactionFailed)
     assert isinstance(second.error, TransactionFailed)
     assert not c.client.imports.queue and not c.client.transactions

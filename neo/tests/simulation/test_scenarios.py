@@ -209,3 +209,21 @@ def test_a_client_is_interrupted_during_a_finish(sent):
     sim.run_for(2)
     assert after.error is None and isinstance(transfer.error, (type(None), TransactionFailed))
     assert not sim.judge()
+
+
+@pytest.mark.parametrize('sent', range(1, 16))
+@pytest.mark.parametrize('died', ['S1', 'S2'])
+def test_one_of_two_copies_dies_during_a_commit(died, sent):
+    """Nobody sees an error, and it takes no longer than to hear of it."""
+    sim = Simulation(seed=sent, storages=2, partitions=2, replicas=1, clients=2).start()
+    sim.wait(sim.commit('C1', o0=1, o1=1))
+    count = sum(sim.world.counts.values())
+    commit = sim.commit('C1', o0=2, o1=2)
+    assert sim.run_for(5, lambda: sum(sim.world.counts.values()) >= count + sent)
+    sim.kill(died)
+    sim.wait(commit, seconds=.5)
+    assert commit.error is None
+    sim.run_for(.1)
+    after = sim.commit('C2', o0=3, o1=3)
+    sim.wait(after, seconds=.5)
+    assert after.error is None
