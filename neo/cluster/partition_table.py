@@ -12,13 +12,15 @@ LETTERS = {CellState.UP_TO_DATE: 'U', CellState.OUT_OF_DATE: 'O', CellState.FEED
 
 
 class PartitionTable:
-    """`rows[i]` maps the storages that have a cell of row i to its CellState."""
+    """`rows[i]` maps the storages that have a cell of row i to its CellState; `masters` are the
+    ids of those that vote."""
 
-    __slots__ = ('term', 'ptid', 'key', 'replicas', 'rows', 'partitions', 'readable', 'writable',
-                 '_storages', '_voters', '_packed', '_out_of_date')
+    __slots__ = ('term', 'ptid', 'key', 'replicas', 'rows', 'partitions', 'masters', 'readable',
+                 'writable', '_storages', '_readers', '_packed', '_out_of_date')
 
-    def __init__(self, term, ptid, replicas, rows):
+    def __init__(self, term, ptid, replicas, rows, masters=()):
         self.term, self.ptid, self.replicas = term, ptid, replicas
+        self.masters = tuple(sorted(masters, key=node_order))
         self.key, self.partitions = TableKey(term, ptid), len(rows)
         self.rows = [dict(sorted(row.items(), key=lambda cell: node_order(cell[0])))
                      for row in rows]
@@ -28,20 +30,20 @@ class PartitionTable:
         self.writable = [tuple(s for s, state in row.items() if state in WRITABLE)
                          for row in self.rows]
         # Found when they are asked for first: nothing that happens often walks over all rows.
-        self._storages = self._voters = self._packed = self._out_of_date = None
+        self._storages = self._readers = self._packed = self._out_of_date = None
 
     @classmethod
     def unpack(cls, packed):
         """From the `Table` of the protocol."""
         return cls(packed.term, packed.ptid, packed.replicas,
                    [{cell.storage: CellState(cell.state) for cell in row}
-                    for row in packed.rows])
+                    for row in packed.rows], packed.masters)
 
     def pack(self):
         if self._packed is None:
             self._packed = Table(self.term, self.ptid, self.replicas, tuple(
                 tuple(Cell(storage, int(state)) for storage, state in row.items())
-                for row in self.rows))
+                for row in self.rows), self.masters)
         return self._packed
 
     def storages(self):
@@ -50,11 +52,15 @@ class PartitionTable:
             self._storages = tuple(sorted(set().union(*self.rows), key=node_order))
         return self._storages
 
+    def readers(self):
+        """The storages with a readable cell, in order."""
+        if self._readers is None:
+            self._readers = tuple(sorted(set().union(*self.readable), key=node_order))
+        return self._readers
+
     def voters(self):
-        """The storages with a readable cell, in order (docs/architecture.md, "Who may serve")."""
-        if self._voters is None:
-            self._voters = tuple(sorted(set().union(*self.readable), key=node_order))
-        return self._voters
+        """Those, and the masters that vote (docs/architecture.md, "Who may serve")."""
+        return self.readers() + self.masters
 
     @property
     def out_of_date(self):
@@ -73,7 +79,7 @@ class PartitionTable:
 
     def rewritten(self, term):
         """The same cells, as the first table of the primary of `term`."""
-        return PartitionTable(term, self.ptid + 1, self.replicas, self.rows)
+        return PartitionTable(term, self.ptid + 1, self.replicas, self.rows, self.masters)
 
     def outdated(self, cells):
         """The next one of the same primary, with these cells, (row, storage), out of date."""
@@ -87,7 +93,11 @@ class PartitionTable:
         rows = [dict(row) for row in self.rows]
         for row, storage in cells:
             rows[row][storage] = state
-        return PartitionTable(self.term, self.ptid + 1, self.replicas, rows)
+        return PartitionTable(self.term, self.ptid + 1, self.replicas, rows, self.masters)
+
+    def with_masters(self, masters):
+        """The next one of the same primary, in which these masters vote."""
+        return PartitionTable(self.term, self.ptid + 1, self.replicas, self.rows, masters)
 
     def without(self, storages):
         """The next one of the same primary, with all that these have to be read out of date."""
@@ -112,7 +122,7 @@ class PartitionTable:
             '%s=%s' % (s, self.letters(s)) for s in self.storages()))
 
 
-def new_table(term, partitions, replicas, storages):
+def new_table(term, partitions, replicas, storages, masters=()):
     """The first table of a cluster: rows dealt out evenly, replicas on different storages."""
     storages = sorted(storages, key=node_order)
     if len(storages) <= replicas:
@@ -120,4 +130,4 @@ def new_table(term, partitions, replicas, storages):
                          % (replicas, replicas + 1, len(storages)))
     return PartitionTable(term, 1, replicas, [
         {storages[(row + copy) % len(storages)]: CellState.UP_TO_DATE
-         for copy in range(replicas + 1)} for row in range(partitions)])
+         for copy in range(replicas + 1)} for row in range(partitions)], masters)

@@ -20,7 +20,7 @@ def locked_by(state):
 def compare(table, states):
     """`(behind, missing)`: the readable cells, (row, storage), that are to be out of date before
     anything is settled or served, and the Missing.  Storages without `states` are not looked at."""
-    told = {id: {it.row: it.tid for it in states[id].told} for id in table.voters()
+    told = {id: {it.row: it.tid for it in states[id].told} for id in table.readers()
             if id in states}
     locked = {id: {(row, it.tid) for it in locked_by(states[id]).values() for row in it.rows}
               for id in told}

@@ -171,7 +171,7 @@ class Master(Node):
             self.stopping.progress(self)
 
     def _storage_lost(self, peer):
-        needed = peer.id in self.tables.voters()
+        needed = peer.id in self.tables.readers()
         if self.phase == RECOVERING and not (needed and self.tables.pending):
             self.recovery.consider(self)
         elif needed:

@@ -142,7 +142,7 @@ class Recovery:
             return
         if node.part_with_misnamed():
             return                      # they come back under their own names
-        absent = [id for id in node.tables.voters() if id not in states]
+        absent = [id for id in node.tables.readers() if id not in states]
         what = self._waits_for(node, table, states, absent)
         if what is not None:
             self.wait_for(node, what)

@@ -97,16 +97,16 @@ class Tables:
         """Ids of those that have a cell, in order."""
         return () if self.newest is None else self.newest.storages()
 
-    def voters(self):
+    def readers(self):
         """Ids of those that have a readable cell in the table in force, or in one that may be."""
         tables = [self.in_force or self.base, *self.later, *[it.table for it in self.pending]]
         return tuple(dict.fromkeys(
-            id for table in tables if table is not None for id in table.voters()))
+            id for table in tables if table is not None for id in table.readers()))
 
     def present(self, node):
-        """Peers of those voters that are there."""
+        """Peers of those that are there."""
         storages = node.members.storages
-        return [storages[id] for id in self.voters() if id in storages]
+        return [storages[id] for id in self.readers() if id in storages]
 
     def holders(self, node):
         """Peers that hold the table in force, in the order of their coming."""

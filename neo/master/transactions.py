@@ -30,7 +30,7 @@ class Finishing(Context):
 
     def refused(self, node, peer, error):
         """The client has claimed what is not so: that is no fault of the storage."""
-        if peer.id not in node.tables.voters():
+        if peer.id not in node.tables.readers():
             node.part(peer, 'it does not lock what it has voted: %s' % error.message)
             self.lost(node, peer)
             return

@@ -156,7 +156,7 @@ def settle_late(node, peer):
     is dropped.  False: that has been done, or it is too early."""
     verification = node.verification
     if peer.data.settled or node.phase == ClusterState.RECOVERING or (
-            peer.id in node.tables.voters()) or (
+            peer.id in node.tables.readers()) or (
             verification is not None and verification.keep is None):
         return False
     peer.data.settled = True

@@ -32,6 +32,8 @@ MAX_PARTITIONS = 10_000
 MAX_REPLICAS = 15
 # Cells of one row of the table: copies, and those that are being filled or left, meanwhile.
 MAX_CELLS = 256
+# Those of a cluster, and those that have a vote: all of them talk with each other.
+MAX_MASTERS = 15
 
 # -- sockets --------------------------------------------------------------------------------
 READ_SIZE = 256 * KiB           # taken from one connection before the next one has its turn

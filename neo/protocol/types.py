@@ -222,11 +222,13 @@ ErrorCodeType = Enum(ErrorCode)
 TableKey = Struct('TableKey', """The order of two tables: of a later primary, or later of the same
 one.""", term=Term, ptid=Count)
 Cell = Struct('Cell', storage=NodeId, state=CellStateType)
-Table = Struct('Table', term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
-               rows=List(List(Cell, limits.MAX_CELLS), limits.MAX_PARTITIONS))
+Table = Struct('Table', """`masters` are those with a durable state: they vote, as storages with a
+readable cell do.""", term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
+               rows=List(List(Cell, limits.MAX_CELLS), limits.MAX_PARTITIONS),
+               masters=List(NodeId, limits.MAX_MASTERS))
 Rows = List(Count, limits.MAX_PARTITIONS)       # of a partition table
-Member = Struct('Member', """Which node has an id: it is known by its identity before it knows its
-id itself.  By its last name and address, people know it while it is away.""",
+Member = Struct('Member', """Which storage or master has an id: it is known by its identity before
+it knows its id itself.  By its last name and address, people know it while it is away.""",
                 id=NodeId, identity=Uuid, name=Text, address=Optional(Address))
 NodeInfo = Struct('NodeInfo', """`condition` says in words what is wrong with the node, if anything
 is.""", id=NodeId, kind=NodeKindType, address=Optional(Address),

@@ -22,8 +22,8 @@ ROWS = ((('S1', U), ('S2', B)), (('S1', U), ('S2', F)), (('S2', C),))
 
 def description(**changes):
     found = DescribeCluster.Answer(
-        ClusterState.RUNNING, '', 'test', b'\1' * 16, 'M1', NODES, 3, Table.of((2, 14, 1, ROWS)),
-        tid_at(1e9), 0x1f)
+        ClusterState.RUNNING, '', 'test', b'\1' * 16, 'M1', NODES, 3,
+        Table.of((2, 14, 1, ROWS, ())), tid_at(1e9), 0x1f)
     for name, value in changes.items():
         setattr(found, name, value)
     return found
@@ -60,7 +60,7 @@ def test_part_of_the_table():
 
 
 def test_ids_of_different_length_are_aligned():
-    table = Table.of((1, 1, 0, ((('S2', U), ('S10', U)),)))
+    table = Table.of((1, 1, 0, ((('S2', U), ('S10', U)),), ()))
     assert show.pt_lines(description(table=table))[1:] == ['S2  D U', 'S10 U U']
 
 

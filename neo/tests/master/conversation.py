@@ -86,7 +86,7 @@ UP = int(CellState.UP_TO_DATE)
 def table(*storages, term=3, ptid=5, replicas=0, partitions=2):
     """All rows on all of these storages."""
     return Table(term, ptid, replicas, tuple(tuple(Cell(s, UP) for s in storages)
-                                             for _ in range(partitions)))
+                                             for _ in range(partitions)), ())
 
 
 def grant(storage, table=None, members=(), last_tid=0, mark=0, unfinished=(), told=(), clock=0.0,
