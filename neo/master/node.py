@@ -78,10 +78,17 @@ class Master(Node):
         """A clean end of this process: nothing here is durable."""
 
     def silent(self, peer):
-        if self.members.joined.get(peer.id) is peer:
+        if self.members.joined.get(peer.id) is not peer:
+            return
+        if peer.kind == STORAGE and self._can_leave_behind(peer, speaking=True):
+            # Commits wait for it: they go on as soon as it is out of date.
+            self.part(peer, 'it says nothing, and others have what it has')
+        else:
             announcements.tell_condition(self, peer)
 
-    heard_again = silent
+    def heard_again(self, peer):
+        if self.members.joined.get(peer.id) is peer:
+            announcements.tell_condition(self, peer)
 
     # -- who comes ----------------------------------------------------------------------------
     def waits(self, peer):
@@ -181,13 +188,18 @@ class Master(Node):
         """The cluster goes on without this storage, if it can."""
         name = self.members.describe(peer.id)
         cells = self.tables.newest.cells_of([peer.id])
-        table = self.tables.newest.outdated(cells)
-        if self.phase not in SERVING or not table.operational(self.members.storages):
+        if not self._can_leave_behind(peer):
             self.begin_again('%s is gone' % name)
         elif cells:
             self.log('%s is left behind: %d cells are out of date', name, len(cells),
                      level=logging.WARNING)
-            self.tables.write(self, table, lambda node: None)
+            self.tables.write(self, self.tables.newest.outdated(cells), lambda node: None)
+
+    def _can_leave_behind(self, peer, speaking=False):
+        """Do other storages (which are `speaking`) have what it has?"""
+        others = {id for id, other in self.members.storages.items()
+                  if other is not peer and not (speaking and other.silent)}
+        return self.phase in SERVING and self.tables.newest.operational(others)
 
     def table_is_in_force(self):
         """Another one than before."""

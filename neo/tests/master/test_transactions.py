@@ -1,10 +1,10 @@
 """What a running master does with transactions, step by step."""
 from neo.cluster.ids import first_ttid, tid_at, time_of
 from neo.protocol.limits import (CLOCK_TOLERANCE, MAX_OIDS_AHEAD, MAX_TTIDS_OPEN,
-                                 OIDS_RESERVED)
+                                 OIDS_RESERVED, SILENCE_TOLD)
 from neo.protocol.packets import (ClientIsSilent, Error, Finish, Invalidate, Lock, NodesChanged,
-                                  RequestTerm, ReserveOids, Settle, Sync, TableChanged, TakeOids,
-                                  TakeTtids, Unlock, WhatBecameOf)
+                                  Ping, RequestTerm, ReserveOids, Settle, Sync, TableChanged,
+                                  TakeOids, TakeTtids, Unlock, WhatBecameOf)
 from neo.protocol.types import MAX_OID, MAX_TID, Cell, CellState, ClusterState, ErrorCode
 
 from .conversation import Conversation, grant, running, write
@@ -497,3 +497,40 @@ def test_a_question_about_a_term_to_come_is_refused():
     client = talk.client()
     client.say(WhatBecameOf(first_ttid(2)))
     assert refusal(client) == ErrorCode.REFUSED and not storage.hears(WhatBecameOf)
+
+
+# -- storages that stand still ------------------------------------------------------------------
+def keep_speaking(talk, seconds, *parties):
+    for _ in range(round(seconds)):
+        talk.wait(1)
+        for party in parties:
+            while party.hears(Ping):
+                party.reply(Ping)
+
+
+def test_who_stands_still_is_left_behind_within_seconds():
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    finish(client, begin(client), [first, second], oids=(1,))
+    lock(first)
+    keep_speaking(talk, 3, first, client)
+    assert second.open and not client.hears(Finish.Answer)      # a pause of some seconds is none
+    keep_speaking(talk, SILENCE_TOLD + 2, first, client)
+    assert not second.open
+    write(first)
+    assert client.hears(Finish.Answer)
+
+
+def test_the_last_copy_is_waited_for():
+    talk, (first, second) = running(2)
+    client = talk.client()
+    keep_speaking(talk, SILENCE_TOLD + 4, first, client)
+    assert second.open and talk.node.phase == ClusterState.RUNNING
+
+
+def test_both_copies_stand_still():
+    """Who is left may not speak either: then there is nobody to go on with."""
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    keep_speaking(talk, SILENCE_TOLD + 4, client)
+    assert first.open + second.open == 1 and talk.node.phase == ClusterState.RUNNING
