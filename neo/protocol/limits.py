@@ -129,6 +129,10 @@ OUTCOME_TIMEOUT = 600.0         # how long tpc_finish waits to learn what became
 SUSPENSION = 2.0
 # It waits so long for a storage that is only being filled, once all others have voted.
 BLIND_GRACE = 0.3
+# A client that has lost its primary learns what has changed meanwhile, if that is not more than
+# it could have cached, nor takes longer than to load a few objects again.
+CATCH_UP_OIDS = 100_000
+CATCH_UP_TIME = 20.0
 STOP_GRACE = 5.0                # how long a stopping cluster lets commits in progress end
 SHUTDOWN_GRACE = 5.0            # and its nodes to leave
 

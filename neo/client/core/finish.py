@@ -6,6 +6,7 @@ from ...protocol.codec import ProtocolError
 from ...protocol.packets import Finish, Invalidate, WhatBecameOf
 from ...protocol.types import MAX_ID, ClusterState, Imported, NodeKind
 from ..exception import OutcomeUnknown, TransactionFailed, exception_for
+from .catching_up import CatchingUp
 from .commit import ENDED, FINISHING, VOTED
 from .operation import Operation, failed
 
@@ -67,9 +68,10 @@ class Outcomes:
                 operation.fail(client, TransactionFailed(
                     'the primary was lost before it committed this transaction'))
             else:
-                # Others may have been committed before it, which this client has not heard of.
-                client.told.add(tid, None)
-                client.told.add(tid, operation.oids, operation)
+                if not client.told.claim(tid, operation):
+                    # Others may have been committed before it, which are not known here.
+                    client.told.add(tid, None)
+                    client.told.add(tid, operation.oids, operation)
                 operation.succeed(client, tid)
             operation.settled(client)
         if not self.unknown:
@@ -195,6 +197,10 @@ def tid_fault(client, tid):
 
 @handles(Invalidate, sender=NodeKind.MASTER)
 def invalidated(client, peer, packet, request_id):
+    missing = client.catching_up
+    if missing is not None:
+        missing.later.append((packet.tid, packet.oids))
+        return
     fault = tid_fault(client, packet.tid)
     if fault:
         raise ProtocolError(fault)
@@ -205,11 +211,13 @@ def invalidated(client, peer, packet, request_id):
 def welcomed(client, history, last_tid):
     """Compare with what was heard before the primary was lost."""
     first = client.history is None
-    changed = client.replaces or not first and (
-        history != client.history or last_tid != client.heard)
+    changed = client.replaces or not first and history != client.history
     if history != client.history:
         client.oids.clear()
-    client.heard = last_tid
+    if not first and not changed and last_tid != client.heard:
+        client.catching_up = CatchingUp(client.heard, last_tid)
+    else:
+        client.heard = last_tid
     if first:
         client.last_tid = last_tid
     client.history = history            # last: it says that the others are known

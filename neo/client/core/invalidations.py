@@ -10,6 +10,13 @@ class Told(NamedTuple):
     operation: object               # the own finish that waits for it, or None
 
 
+def _waited_for(operation):
+    """None if nobody waits for it any more."""
+    if operation is None or operation.done or operation.internal:
+        return None
+    return operation
+
+
 class Invalidations:
     """In the order of tids.  While it is not known what became of own transactions, all are held
     back."""
@@ -19,10 +26,18 @@ class Invalidations:
         self._held = None
 
     def add(self, tid, oids, operation=None):
-        if operation is not None and (operation.done or operation.internal):
-            operation = None            # nobody waits for it any more
+        operation = _waited_for(operation)
         queue = self.queue if self._held is None else self._held
         queue.append(Told(tid, oids, operation))
+
+    def claim(self, tid, operation):
+        """Transaction `tid`, which is held as if somebody else had committed it, is that of this
+        operation; False if it is not held."""
+        for i, told in enumerate(self._held or ()):
+            if told.tid == tid and told.oids is not None:
+                self._held[i] = Told(tid, told.oids, _waited_for(operation))
+                return True
+        return False
 
     @property
     def are_held(self):

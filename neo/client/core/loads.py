@@ -20,6 +20,8 @@ class Read(Operation):
 
     __slots__ = 'packet', 'id', 'tried', 'broken'
 
+    phase = ClusterState.RUNNING        # of the client, in which it is sent
+
     def __init__(self, packet, id):
         super().__init__()
         self.packet = packet
@@ -36,7 +38,7 @@ class Read(Operation):
         return self.id,
 
     def resume(self, client):
-        if client.phase != ClusterState.RUNNING:
+        if client.phase != self.phase:
             client.operations.stall(self)
             return
         for id in self.ids():
@@ -70,7 +72,7 @@ class Read(Operation):
         """It is about to be sent; `packet` can still be changed."""
 
     def lacks(self, client):
-        if client.phase != ClusterState.RUNNING:
+        if client.phase != self.phase:
             return client.missing()
         return client.links.missing(self.candidates(client))
 

@@ -9,6 +9,7 @@ Each part keeps its own state, and is given the client with each call:
     routing.py                  where transactions write
     commit.py, part.py          transactions, up to the vote;  imports.py: many as one
     finish.py, invalidations.py their end, and in which order it is told
+    catching_up.py              what was committed while the primary was lost
     legacy.py                   what a client takes over from one that it replaces
 
 client.py is what applications call.
@@ -19,7 +20,7 @@ from ...protocol import limits
 from ...protocol.packets import Identify, TableTaken
 from ...protocol.types import ClusterState, NodeKind
 from ..exception import TransactionFailed
-from . import commit, finish, links, operation, pool, primary
+from . import catching_up, commit, finish, links, operation, pool, primary
 from .cache import Cache
 from .commit import Transaction
 from .finish import Finishing, Outcomes
@@ -58,6 +59,7 @@ class ClientNode(Node):
         self.cache = Cache(cache_size)
         self.heard = 0                  # the highest tid heard of; the cache is as of it
         self.last_tid = 0               # the highest tid delivered to ZODB
+        self.catching_up = None         # a CatchingUp, until it has heard all it has missed
         self.loading = {}               # oid -> its loads that are under way
         self.told = Invalidations()
         self.invalidations = self.told.queue
@@ -126,6 +128,9 @@ class ClientNode(Node):
             self.running()
         elif name == seek.TIMER:
             self.seek.connect(self)
+        elif name == catching_up.TIMER:
+            self.catching_up.give_up(self, 'what was committed meanwhile is not known after %.0f s'
+                                     % limits.CATCH_UP_TIME)
         elif name.startswith(commit.PATIENCE):
             transaction = self.transactions.get(int(name.removeprefix(commit.PATIENCE)))
             if transaction is not None:
@@ -140,7 +145,21 @@ class ClientNode(Node):
         self.oids.refill(self)
         self.outcomes.ask(self)
 
+    def caught_up(self, missed, catching_up):
+        """`missed` are (tid, oids), in order."""
+        self.catching_up = None
+        for tid, oids in missed + catching_up.later:
+            self.hear(tid, oids or ())
+            self.told.add(tid, oids)
+        self.heard = max(self.heard, catching_up.last)
+        self.phase = RUNNING
+        self.running()
+        self.operations.resume_stalled(self)
+
     def without_primary(self, reason):
+        if self.catching_up is not None:
+            self.catching_up.abandon(self)
+            self.catching_up = None
         self.taken = None
         self.ttids.clear()
         self.outcomes.primary_lost()
@@ -230,6 +249,8 @@ class ClientNode(Node):
         """What there is to wait for before anything can be served, in words, or None."""
         if self.phase == RUNNING:
             return None
+        if self.phase == ClusterState.VERIFYING:
+            return 'what was committed meanwhile'
         if self.primary is not None:
             return 'the partition table from %s' % self.primary
         if self.reason is not None:

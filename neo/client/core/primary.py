@@ -50,8 +50,8 @@ def _fault(client, answer):
 
 def lost(client, reason):
     """Nothing counts any more that was not in *finish*; all begins anew when one is back."""
-    if client.phase == ClusterState.RUNNING:
-        client.log('the primary is lost (%s): reconnecting', reason)
+    if client.phase != ClusterState.RECOVERING:
+        client.log('the primary is lost (%s): reconnecting; what is cached is still read', reason)
     client.phase = ClusterState.RECOVERING
     client.primary = client.reason = None
     client.seek.failed(client, reason)
@@ -79,7 +79,11 @@ def table_changed(client, peer, packet, request_id):
     if not packet.table.rows:
         raise ProtocolError('a table without rows')
     client.use_table(PartitionTable.unpack(packet.table))
-    if client.primary is peer and client.phase != ClusterState.RUNNING:
-        client.phase = ClusterState.RUNNING
-        client.running()
+    if client.primary is peer and client.phase == ClusterState.RECOVERING:
+        if client.catching_up is None:
+            client.phase = ClusterState.RUNNING
+            client.running()
+        else:
+            client.phase = ClusterState.VERIFYING
+            client.catching_up.begin(client)
     client.operations.resume_stalled(client)

@@ -5,9 +5,9 @@ from ...client.core.client import Client
 from ...cluster import events
 from ...cluster.partition_table import new_table
 from ...protocol.checksum import checksum
-from ...protocol.packets import (Error, Identify, Load, NodesChanged, TableChanged, TakeOids,
-                                 TakeTtids, Vote)
-from ...protocol.types import ErrorCode, NodeKind, NodeState, Record
+from ...protocol.packets import (Error, Identify, ListTransactions, Load, NodesChanged,
+                                 TableChanged, TakeOids, TakeTtids, Vote)
+from ...protocol.types import ErrorCode, NodeKind, NodeState, Record, StoredMetadata
 
 from ..script import driven
 
@@ -46,6 +46,12 @@ class Peer(driven.Party):
     def loads(self, tid, next_tid=None, data=b'data', **fields):
         load, answer = self.hears(Load, **fields)
         answer(Load.Answer(load.oid, tid, next_tid, 0, checksum(data), data, None))
+
+    def tells_missed(self, missed, next=None, **fields):
+        packet, answer = self.hears(ListTransactions, **fields)
+        answer(ListTransactions.Answer(tuple(
+            StoredMetadata(tid, tid, ' ', b'', b'', b'', oids) for tid, oids in missed
+            if tid % 2 in packet.rows and packet.start <= tid < packet.stop), next))
 
     def breaks(self):
         self.heard.clear()
@@ -125,6 +131,16 @@ class Conversation(driven.Driven):
                     first = getattr(self, attribute)
                     setattr(self, attribute, first + packet.count)
                     self.master.says(cls.Answer(first, packet.count), request_id)
+
+    def catches_up(self, missed=(), ids=('S1',)):
+        """These storages tell what was committed while the primary was lost: (tid, oids)…; gives
+        them."""
+        storages = [self.meet(id) for id in ids]
+        for storage in storages:
+            while storage.heard:
+                storage.tells_missed(missed)
+        self.gives_ids()
+        return storages
 
     def meet(self, id):
         """Storage `id` accepts the client."""

@@ -143,6 +143,7 @@ def test_a_sync_is_asked_again_after_the_primary_was_lost():
     c.wait(1)
     c.welcome(last_tid=9)
     c.gives_ids()
+    c.catches_up([(9, (1,))])
     _, answer = c.master.hears(Sync)
     answer(Sync.Answer(9))
     assert sync.result == 9

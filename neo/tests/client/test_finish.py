@@ -5,8 +5,8 @@ from ZODB.POSException import ReadOnlyError
 from ...client.exception import (ClusterFull, NEOStorageError, OutcomeUnknown, RequestRefused,
                                  TransactionFailed)
 from ...protocol import limits
-from ...protocol.packets import (Abort, Finish, GaveWay, GiveWay, Invalidate, Store, Sync, Vote,
-                                 WhatBecameOf)
+from ...protocol.packets import (Abort, Finish, GaveWay, GiveWay, Invalidate, ListTransactions,
+                                 Store, Sync, Vote, WhatBecameOf)
 from ...protocol.types import MAX_ID, ErrorCode
 from .conversation import METADATA, NOT_READY, Conversation, record
 
@@ -23,12 +23,21 @@ def finishing(last_tid=10):
     return c, txn, c.do('finish', txn)
 
 
+OWN = (12, (1,)),               # committed, as storages tell it
+
+
 def lose_primary(c, **options):
     c.master.breaks()
+    find_primary(c, **options)
+
+
+def find_primary(c, last_tid):
     c.wait(1)
-    c.welcome(term=2, **options)
+    c.welcome(term=2, last_tid=last_tid)
     c.next_ttid = 2 << 43
     c.gives_ids()
+    if last_tid != 10:
+        c.catches_up(OWN)
 
 
 def test_own_transactions_and_those_of_others_are_told_in_one_order():
@@ -49,11 +58,27 @@ def test_it_was_committed_though_the_primary_was_lost():
     c.master.says(Invalidate(15, (3,)))
     answer(WhatBecameOf.Answer(txn.ttid, 12))
     assert finish.result == 12
+    assert list(c.client.invalidations) == [(12, (1,), finish), (15, (3,), None)]
+    assert not c.client.transactions
+
+
+def test_it_was_committed_and_nobody_knows_what_else():
+    c, txn, finish = finishing()
+    c.master.breaks()
+    c.wait(1)
+    c.welcome(term=2, last_tid=12)
+    c.next_ttid = 2 << 43
+    c.gives_ids()
+    c.meet('S1').refuses(ListTransactions, ErrorCode.REFUSED)
+    c.gives_ids()
+    _, answer = c.master.hears(WhatBecameOf, ttid=txn.ttid)
+    c.master.says(Invalidate(15, (3,)))
+    answer(WhatBecameOf.Answer(txn.ttid, 12))
+    assert finish.result == 12
     told = list(c.client.invalidations)
     assert told[-1] == (15, (3,), None)
     assert [t[0] for t in told] == sorted(t[0] for t in told)
     assert (12, (1,), finish) in told and (12, None, None) in told
-    assert not c.client.transactions
 
 
 def test_it_was_not_committed():
@@ -104,6 +129,7 @@ def test_nobody_can_tell():
     c.next_ttid = 2 << 43
     c.welcome(term=2, last_tid=12)
     c.gives_ids()
+    c.catches_up(OWN)
     _, answer = c.master.hears(WhatBecameOf)
     answer(WhatBecameOf.Answer(txn.ttid, 12))
     # It was too late for its thread, and ZODB has to know all the same.
@@ -156,10 +182,7 @@ def test_a_nonsense_end_costs_the_connection_and_is_asked_again(ttid, tid):
     _, answer = c.master.hears(Finish)
     answer(Finish.Answer(txn.ttid + ttid, tid))
     assert not finish.done and c.client.primary is None
-    c.wait(1)
-    c.welcome(term=2, last_tid=12)
-    c.next_ttid = 2 << 43
-    c.gives_ids()
+    find_primary(c, last_tid=12)
     _, answer = c.master.hears(WhatBecameOf, ttid=txn.ttid)
     answer(WhatBecameOf.Answer(txn.ttid + 1, 12))
     assert not finish.done and c.client.primary is None

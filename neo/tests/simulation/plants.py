@@ -284,6 +284,31 @@ class Crossed(Client):
         self.loading = loading
 
 
+class Complacent(Client):
+    """What was committed while the primary was lost is told to ZODB, and what is cached stays
+    current."""
+
+    def caught_up(self, missed, catching_up):
+        invalidate, self.cache.invalidate = self.cache.invalidate, lambda oid, tid: None
+        super().caught_up(missed, catching_up)
+        self.cache.invalidate = invalidate
+
+
+class OutOfTouch(Client):
+    """Nobody is told of what was committed meanwhile."""
+
+    def caught_up(self, missed, catching_up):
+        super().caught_up([], catching_up)
+
+
+class Forgetful(Client):
+    """What the primary tells while the past is learnt is lost."""
+
+    def caught_up(self, missed, catching_up):
+        catching_up.later.clear()
+        super().caught_up(missed, catching_up)
+
+
 PLANTS = {
     'a lock is not durable': {'storage': VolatileLocks},
     'told before the last lock': {'master': HastyMaster},
@@ -310,4 +335,7 @@ PLANTS = {
     'an import is told by its last tid': {'master': MasterThatTellsTheLast},
     'an oid is given twice': {'client': Greedy},
     'an answer that was overtaken is current': {'client': Crossed},
+    'a cache is kept as current over a reconnection': {'client': Complacent},
+    'what was committed without a connection is not told': {'client': OutOfTouch},
+    'what is told during a reconnection is lost': {'client': Forgetful},
 }
