@@ -72,7 +72,7 @@ class Storage(ConflictResolvingStorage):
             random.Random(), name, masters, cache_size, wait_timeout,
             name='pid %d at %s' % (os.getpid(), socket.gethostname())), self._log)
         self._reads = Reads(self._access)
-        self._history = History(self._access)
+        self._history = History(self._access, self._reads)
         self._commits = Commits(self, self._access, compress, self.tryToResolveConflict)
         self._imports = imports.Imports(self._access, compress)
         _storages[id(self)] = self

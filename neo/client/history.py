@@ -8,7 +8,7 @@ from ZODB.utils import p64
 
 from ..protocol import limits
 from .core.client import Client
-from .exception import NoObject
+from .exception import BrokenData, NoObject
 from .ids import bound, oid_to_read
 from .iteration import Iterator
 from .records import unpack
@@ -16,8 +16,9 @@ from .records import unpack
 
 class History:
 
-    def __init__(self, access):
+    def __init__(self, access, reads):
         self._access = access
+        self._reads = reads
 
     def of_object(self, oid, size):
         number, size, before = oid_to_read(oid), index(size), self._last_tid() + 1
@@ -43,8 +44,14 @@ class History:
 
     def iterator(self, start=None, stop=None):
         end = self._last_tid() if stop is None else min(self._last_tid(), bound(stop))
-        return Iterator(self._access.run, self._groups, unpack,
+        return Iterator(self._access.run, self._groups, self._unpack,
                         bound(start) if start else 0, end + 1)
+
+    def _unpack(self, kind, expected, data, oid, tid):
+        try:
+            return unpack(kind, expected, data, oid, tid)
+        except BrokenData:
+            return self._reads.revision(oid, tid)
 
     def _groups(self):
         return self._access.repeat(lambda _session: self._access.ready().call(Client.groups))

@@ -2,12 +2,12 @@
 from ZODB.POSException import POSKeyError
 from ZODB.utils import maxtid, p64
 
+from ..protocol.checksum import checksum
 from .compression import decompress
 from .core.client import Client
 from .core.loads import LoadObject
-from .exception import BrokenData, NoObject, NoRevision
+from .exception import NoObject, NoRevision
 from .ids import bound, oid_to_read, serial_to_read
-from .records import verify
 
 
 class Reads:
@@ -42,6 +42,10 @@ class Reads:
             raise POSKeyError(oid)
         return data
 
+    def revision(self, oid, tid):
+        """The data of this revision, of which one storage has given broken ones; BrokenData."""
+        return self._access.repeat(self._load, oid, tid + 1)[0]
+
     def prefetch(self, oids, tid):
         numbers = [int.from_bytes(oid, 'big') for oid in oids]
         self._access.call(Client.prefetch, numbers, bound(tid))
@@ -51,11 +55,9 @@ class Reads:
         load = session.threads.run(Client.load_before, session.core, oid, before)
         tid, next_tid, kind, expected, data, _ = load.result
         if expected is not None:
-            try:
-                verify(oid, tid, expected, data)
-            except BrokenData:
-                session.call(Client.forget, oid, tid)
-                raise
+            while checksum(data) != expected:
+                load = session.threads.run(Client.load_elsewhere, session.core, load, oid, before)
+                tid, next_tid, kind, expected, data, _ = load.result
             if type(load) is LoadObject and load.entry is not None and load.entry.data is data:
                 load.entry.checksum = None      # else that one has come with another answer
         return data if kind == 0 else decompress(kind, data), tid, next_tid

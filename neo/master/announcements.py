@@ -28,7 +28,7 @@ def condition_of(peer):
     words = ['it says nothing, since %s' % utc(peer.heard)] if peer.silent else []
     broken = peer.data.broken
     if broken:
-        words.append('clients have found %d broken objects, the last one %#x of transaction %#x' % (
+        words.append('broken data, as clients have found: %d, the last of object %#x at %#x' % (
             len(broken), *next(reversed(broken))))
     return '; '.join(words + [peer.data.condition] * bool(peer.data.condition))
 

@@ -129,6 +129,8 @@ OUTCOME_TIMEOUT = 600.0         # how long tpc_finish waits to learn what became
 SUSPENSION = 2.0
 # It waits so long for a storage that is only being filled, once all others have voted.
 BLIND_GRACE = 0.3
+# A read that has waited so long is sent to another storage, if there is one; then twice as long.
+READ_PATIENCE = 2.0
 # A client that has lost its primary learns what has changed meanwhile, if that is not more than
 # it could have cached, nor takes longer than to load a few objects again.
 CATCH_UP_OIDS = 100_000

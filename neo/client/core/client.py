@@ -32,6 +32,14 @@ class Client(ClientNode):
         if entry is not None:
             self.cache.discard(entry)
 
+    def load_elsewhere(self, load, oid, before):
+        """As `load_before`, which has given `load` with broken data."""
+        self.forget(oid, load.result[0])
+        again = loads.LoadObject(oid, before)
+        if type(load) is loads.LoadObject:
+            again.distrust(self, load)
+        return self.attempt(again)
+
     def load_before(self, oid, before):
         """Result: `(tid, next tid or None, compression, checksum, data, tid of the data or None)`;
         the checksum is None once verified.  Errors: NoObject, NoRevision, BrokenData.

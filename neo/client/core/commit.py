@@ -68,8 +68,10 @@ class Waiting(Operation):
     def _missing(self):
         return [part.storage for part in self.transaction.parts.values() if part.peer is None]
 
-    def counts(self, client):
+    def look(self, client):
         self.transaction.look(client)
+
+    def counts(self, client):
         return bool(self._missing())
 
     def account(self, seconds):

@@ -64,6 +64,7 @@ class Links:
     def __init__(self):
         self._links = {}                # id -> Link
         self._orphans = {}              # id -> ttids aborted while it was not connected
+        self.mute = {}                  # id -> since when: nothing was heard, and a read has waited
 
     def reach(self, id):
         """The peer to send to, or None."""
@@ -93,6 +94,21 @@ class Links:
         if link is not None and link.late:
             link.late = False
             client.route()
+
+    # -- who does not answer -----------------------------------------------------------------
+    def keeps_waiting(self, client, peer):
+        self.mute[peer.id] = client.now
+
+    def is_mute(self, id):
+        """It has kept a read waiting, and has not been heard since."""
+        since = self.mute.get(id)
+        if since is None:
+            return False
+        peer = self.reach(id)
+        if peer is None or peer.heard > since:
+            del self.mute[id]
+            return False
+        return True
 
     def describe(self, ids):
         return ', '.join(self._links[id].describe() if id in self._links else id for id in ids)

@@ -4,8 +4,10 @@ from itertools import islice
 from operator import attrgetter, gt, lt
 from typing import NamedTuple
 
+from ...cluster.context import Context
+from ...protocol import limits
 from ...protocol.codec import ProtocolError
-from ...protocol.packets import (ListTransactions, Load, Measure, Sync)
+from ...protocol.packets import FoundBroken, ListTransactions, Load, Measure, Sync
 from ...protocol.types import MAX_ID, ClusterState, ErrorCode
 from ..exception import BrokenData, NoObject, RequestRefused, exception_for
 from .operation import Operation
@@ -15,10 +17,25 @@ ELSEWHERE = frozenset([ErrorCode.NOT_READY, ErrorCode.NOT_HERE, ErrorCode.BROKEN
 PLACE = attrgetter('tid', 'oid')     # of a record in the history
 
 
+class Nobody(Context):
+    """Gets the answer to what is not waited for any more."""
+
+    __slots__ = ()
+
+    def answered(self, client, peer, answer):
+        pass
+
+    def refused(self, client, peer, error):
+        pass
+
+
+NOBODY = Nobody()
+
+
 class Read(Operation):
     """A request to any storage that can read the row of `id`, an oid or a tid."""
 
-    __slots__ = 'packet', 'id', 'tried', 'broken'
+    __slots__ = 'packet', 'id', 'tried', 'broken', 'peer', 'asked', 'patient'
 
     phase = ClusterState.RUNNING        # of the client, in which it is sent
 
@@ -28,6 +45,9 @@ class Read(Operation):
         self.id = id
         self.tried = None               # ids of storages that could not serve it; None: none yet
         self.broken = None              # {of these: what is broken there}
+        self.peer = None                # that was asked last …
+        self.asked = 0.0                # … and when
+        self.patient = limits.READ_PATIENCE     # seconds with it, if there is another one
 
     def candidates(self, client):
         readable = client.table.readable
@@ -46,16 +66,26 @@ class Read(Operation):
                 self.fail(client, RequestRefused('%#x is no oid, nor a tid' % id))
                 return
         candidates = self.candidates(client)
-        # By turns, so that all cells are read from.
-        count, turn, links, tried = len(candidates), self.id, client.links, self.tried
+        peer = self.choose(client.links, candidates)
+        if peer is None:
+            self.nowhere(client, candidates)
+        else:
+            self.sent(client)
+            self.peer, self.asked = peer, client.now
+            client.ask(peer, self.packet, self)
+
+    def choose(self, links, candidates):
+        """The peer to ask, or None if none is there that has not been tried: by turns, so that all
+        cells are read from, and who says nothing last."""
+        count, turn, tried, mute = len(candidates), self.id, self.tried, None
         for i in range(count):
             id = candidates[(turn + i) % count]
             peer = links.reach(id)
             if peer is not None and not (tried and id in tried):
-                self.sent(client)
-                client.ask(peer, self.packet, self)
-                return
-        self.nowhere(client, candidates)
+                if not (links.mute and links.is_mute(id)):
+                    return peer
+                mute = mute or peer
+        return mute
 
     def nowhere(self, client, candidates):
         """Nobody who has not been tried is there."""
@@ -63,10 +93,33 @@ class Read(Operation):
             self.fail(client, BrokenData('no storage has unbroken data: '
                                          + '; '.join(self.broken.values())))
             return
+        self.peer = None
         client.operations.stall(self)
         if self.tried:
-            self.tried = None
+            # Who has answered with broken data would do so again.
+            self.tried = self.broken and set(self.broken)
             client.operations.retry_soon(client)
+
+    def look(self, client):
+        """Who keeps it waiting may be stopped or cut off, or wait for somebody who is."""
+        peer = self.peer
+        if peer is None or client.now - self.asked < self.patient or client.phase != self.phase:
+            return
+        reach, tried = client.links.reach, self.tried or ()
+        if any(id != peer.id and id not in tried and reach(id) is not None
+               for id in self.candidates(client)):
+            client.links.keeps_waiting(client, peer)
+            self.withdraw(client)
+            self.patient *= 2           # all may have much to do
+            self.elsewhere(client, peer)
+
+    def withdraw(self, client):
+        """What the storage answers does not count any more."""
+        requests = self.peer.requests
+        for request_id, (code, context) in requests.items():
+            if context is self:
+                requests[request_id] = code, NOBODY
+                return
 
     def sent(self, client):
         """It is about to be sent; `packet` can still be changed."""
@@ -114,7 +167,7 @@ class Read(Operation):
 class LoadObject(Read):
     """Result: `(tid, next tid or None, compression, checksum, data, tid of the data or None)`."""
 
-    __slots__ = 'latest', 'crossed', 'entry', 'internal'
+    __slots__ = 'latest', 'crossed', 'entry', 'internal', 'reported'
 
     def __init__(self, oid, before):
         super().__init__(Load(oid, before), oid)
@@ -122,6 +175,22 @@ class LoadObject(Read):
         self.latest = False             # nothing was heard of that is not below `before`
         self.crossed = None             # tids of transactions that wrote `oid` meanwhile
         self.entry = None               # in the cache: its checksum may be taken away once verified
+        self.reported = ()              # ids of storages in `broken` that the primary knows of
+
+    def distrust(self, client, load):
+        """Ask others than those of `load`, another one, which has ended with broken data."""
+        self.waited, self.reported = load.waited, load.reported
+        storage, (tid, *_) = load.peer.id, load.result
+        self.broken = {**(load.broken or {}), storage: '%s: the data of object %#x at %#x do not '
+                       'match their checksum' % (storage, self.id, tid)}
+        self.tried = set(self.broken)
+        self._report(client, tid)
+
+    def _report(self, client, tid):
+        for storage in self.broken:
+            if storage not in self.reported:
+                client.report(FoundBroken(self.id, tid, storage))
+        self.reported = tuple(self.broken)
 
     def ids(self):
         return self.id, self.packet.before
@@ -137,6 +206,10 @@ class LoadObject(Read):
             loads.remove(self)
             if not loads:
                 del client.loading[self.id]
+
+    def withdraw(self, client):
+        self.forget(client)
+        super().withdraw(client)
 
     def answered(self, client, peer, answer):
         self.forget(client)
@@ -157,6 +230,8 @@ class LoadObject(Read):
             # Else it is current at an old snapshot, and no more is known.
             self.entry = client.cache.add(oid, tid, next_tid, compression, checksum, data,
                                           data_tid)
+        if self.broken:
+            self._report(client, tid)   # now it is known which revision that is
         self.succeed(client, (tid, next_tid, compression, checksum, data, data_tid))
 
     def refused(self, client, peer, error):

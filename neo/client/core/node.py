@@ -190,6 +190,11 @@ class ClientNode(Node):
                 for load in loading[oid]:
                     load.crossed = (*(load.crossed or ()), tid)
 
+    def report(self, packet):
+        """Tell the primary, if there is one."""
+        if self.primary is not None:
+            self.send(self.primary, packet)
+
     # -- the table ----------------------------------------------------------------------------
     def use_table(self, table):
         former, self.table = self.table, table

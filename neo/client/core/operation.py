@@ -41,6 +41,9 @@ class Operation(Context):
     def finished(self, client):
         """It has just ended."""
 
+    def look(self, client):
+        """It still waits; called now and then."""
+
     # -- waiting ----------------------------------------------------------------------------
     def waits_for(self, client):
         """For what and whom, in words."""
@@ -153,6 +156,8 @@ class Operations:
         self._looking = False
         waiting = {}                    # operation -> seconds left
         for operation in list(self.unfinished):
+            if not operation.done:
+                operation.look(client)
             if not operation.done:
                 left = operation.left(client)
                 if left is not None and left <= 0:
