@@ -118,11 +118,11 @@ def check_votes(master, packet, touched):
     known, table = master.members.storages, master.tables.in_force
     for ballot in packet.voted:
         id = ballot.storage
-        if id in storages or id in away or id not in table.storages():
-            raise Refused(ErrorCode.REFUSED, '%s has no vote, or not two' % id)
+        if id in storages or id in away:
+            raise Refused(ErrorCode.REFUSED, '%s has voted twice' % id)
         peer = known.get(id)
-        if peer is None or peer.data.session != ballot.session:
-            away.add(id)
+        if peer is None or peer.data.session != ballot.session or id not in table.storages():
+            away.add(id)                # or it has been taken out of the table
         else:
             storages[id] = peer
     readable = table.readable

@@ -1,11 +1,12 @@
 """How cells that are out of date become readable (docs/architecture.md, "Replication").
 
+    wait       for all clients to write to a cell that is new: what votes there may lack this row
     order      a storage that is there copies what its rows lack, up to what was told by now
     missed     a transaction was committed without the vote of such a cell: what it wrote there has
                to be copied as well
     filled     a row has all, and nothing was missed since: it is up to date with the next table
 
-Nobody has to tell from when on all clients write to a new cell: each *finish* says who has voted.
+Of a cell that was there before, *finish* says whether what is committed has been written to it.
 """
 from ..cluster.node import handles
 from ..protocol.packets import Fill, Filled
@@ -27,7 +28,9 @@ class Cell:
 class Filling:
     """Of one term, while the cluster serves."""
 
-    def __init__(self):
+    def __init__(self, table):
+        self._table = table             # that was looked at last
+        self._new = {}                  # (row, storage) -> TableKey: not yet written to by all
         self._cells = {}                # Peer -> {row: Cell}
         self._late = set()              # Peers some of whose cells have to be told again
         self._ready = {}                # (row, storage) -> None: filled, and not in a table yet
@@ -49,9 +52,22 @@ class Filling:
         return [peer for peer, cells in self._cells.items() if cells]
 
     def table_changed(self, node):
+        former, self._table = self._table, node.tables.in_force
+        for storage, rows in self._table.out_of_date.items():
+            self._new.update(((row, storage), self._table.key) for row in rows
+                             if storage not in former.writable[row])
+        self.taken(node)
         for peer in list(self._cells):
             self._look(node, peer)
         self._write(node)
+
+    def taken(self, node):
+        """Some client routes by a newer table, or is gone."""
+        if self._new:
+            oldest = min([peer.data.taken for peer in node.members.clients.values()],
+                         default=self._table.key)
+            self._new = {cell: key for cell, key in self._new.items() if key > oldest}
+            self.told(node)
 
     def _look(self, node, peer):
         """Which of its cells are out of date by the table in force?"""
@@ -74,7 +90,7 @@ class Filling:
         rows = []
         for row, cell in self._cells[peer].items():
             if cell.upto is None or cell.upto < cell.missed:
-                if cell.missed <= told:
+                if cell.missed <= told and (row, peer.id) not in self._new:
                     cell.upto = told
                     rows.append(row)
                 else:
@@ -86,9 +102,10 @@ class Filling:
     def missed(self, rows, storages, table, tid):
         """`tid` writes in these rows, and of all cells there only those of `storages` know it."""
         for peer, cells in self._cells.items():
-            if peer.id in table.out_of_date and peer.id not in storages:
+            if peer.id in table.out_of_date:
+                voted = peer.id in storages
                 for row in rows:
-                    if row in cells:
+                    if row in cells and not (voted and (row, peer.id) not in self._new):
                         cells[row].missed = tid
                         self._late.add(peer)
                         self._ready.pop((row, peer.id), None)

@@ -174,6 +174,8 @@ class Master(Node):
             if self.filling is not None:
                 self.filling.left(peer)
             self._storage_lost(peer)
+        elif peer.kind == CLIENT and self.filling is not None:
+            self.filling.taken(self)
         if self.phase == STOPPING:
             self.stopping.progress(self)
 
@@ -261,7 +263,7 @@ class Master(Node):
         self.oids = Oids(next_oid, self.amounts.oids_reserved)
         self.outcomes = Outcomes()
         self.change_phase(RUNNING)
-        self.filling = Filling()
+        self.filling = Filling(self.tables.in_force)
         for peer in [*self.tables.holders(self), *self.members.admins.values()]:
             announcements.describe_to(self, peer)
         self.oids.reserve(self)

@@ -14,6 +14,7 @@ PLACES = 1000                   # so many broken revisions of one storage are to
 @handles(TableTaken, sender=CLIENT, phase=SERVING)
 def table_taken(master, peer, packet, request_id):
     peer.data.taken = max(peer.data.taken, min(packet.key, master.tables.in_force.key))
+    master.filling.taken(master)
 
 
 @handles(FoundBroken, sender=CLIENT)

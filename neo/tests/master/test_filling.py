@@ -1,8 +1,9 @@
 """How a storage that was left behind becomes readable again, step by step."""
 import pytest
 
-from neo.protocol.packets import Error, Fill, Filled, Finish, Lock, Settle, TableChanged, WriteTable
-from neo.protocol.types import CellState, ClusterState
+from neo.protocol.packets import (Error, Fill, Filled, Finish, Lock, Settle, TableChanged,
+                                  TableTaken, WriteTable)
+from neo.protocol.types import CellState, ClusterState, TableKey
 
 from .conversation import UP, grant, running, write
 from .test_transactions import begin, finish, lock
@@ -136,3 +137,46 @@ def test_who_does_not_lock_is_copied_to_again():
     _, request_id = second.take(Lock)
     second.say(Error(3, 'the disk is full'), request_id)
     assert client.hears(Finish.Answer) and not second.open
+
+
+# -- a cell that is new ----------------------------------------------------------------------------
+def grown():
+    """S2 has row 1, and is to have row 0 as well; one client has a transaction of before."""
+    talk, (first, second) = running(2, partitions=2)
+    client = talk.client()
+    tables = talk.node.tables
+    tables.write(talk.node, tables.newest._with([(0, 'S2')], CellState.OUT_OF_DATE),
+                 lambda node: None)
+    talk.act()
+    write(first)
+    write(second)
+    return talk, client, first, second
+
+
+def test_a_new_cell_is_copied_to_when_all_clients_write_there():
+    talk, client, first, second = grown()
+    other = talk.client()                       # begins with the new table
+    assert not second.hears(Fill)
+    # Routed by the table before: S2 votes, and has nothing of row 0.
+    tid = commit(client, [first, second], oids=(0, 1))
+    other.say(TableTaken(TableKey(1, 2)))
+    assert not second.hears(Fill)
+    client.say(TableTaken(TableKey(1, 2)))
+    order = second.take(Fill)[0]
+    assert order.rows == (0,) and order.upto == tid
+
+
+def test_what_is_in_finish_when_the_last_client_has_taken_it_is_copied_too():
+    talk, client, first, second = grown()
+    finish(client, begin(client), [first, second], oids=(0, 1))
+    client.say(TableTaken(TableKey(1, 2)))
+    assert not second.hears(Fill)
+    lock(first)
+    lock(second)
+    assert second.take(Fill)[0].upto == client.take(Finish.Answer)[0].tid
+
+
+def test_who_is_gone_is_not_waited_for():
+    talk, client, first, second = grown()
+    client.leave()
+    assert second.take(Fill)[0].rows == (0,)
