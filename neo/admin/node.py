@@ -3,6 +3,7 @@ from ..cluster import seek
 from ..cluster.addresses import readable
 from ..cluster.ids import node_order, utc
 from ..cluster.node import Node, Refused, handler_table
+from ..protocol import limits
 from ..protocol.packets import DescribeCluster, Identify
 from ..protocol.types import ClusterState, ErrorCode, NodeInfo, NodeKind
 from . import follow, serve
@@ -41,6 +42,11 @@ class Admin(Node):
         self.ask(peer, Identify(
             NodeKind.ADMIN, self.id, self.identity, self.cluster, self.cluster_id, self.history, 0,
             self.name, self.address, self.now))
+
+    def patience(self, peer):
+        if peer.kind == MASTER and len(self.seek.masters) > 1:
+            return limits.MASTER_TIMEOUT if peer.identified else limits.MUTE_TIMEOUT
+        return super().patience(peer)
 
     def connect_failed(self, address, reason):
         self._away(reason)

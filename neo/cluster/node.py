@@ -192,6 +192,10 @@ class Node:
     def silent(self, peer):
         """`peer` says nothing for SILENCE_TOLD: it is stopped, cut off, or has much to do."""
 
+    def patience(self, peer):
+        """How long it may say nothing before it is given up, in seconds."""
+        return limits.PEER_TIMEOUT
+
     def heard_again(self, peer):
         """`peer`, which was silent, is not any more."""
 
@@ -373,7 +377,7 @@ class Node:
     def _is_mute(self, peer):
         """It is time that it said something, and it has not.  To let us wait for an acceptance
         is right, and so is to wait for ours."""
-        if self.now - peer.since <= limits.IDENTIFY_TIMEOUT:
+        if self.now - peer.since <= min(limits.IDENTIFY_TIMEOUT, self.patience(peer)):
             return False
         return peer.heard <= peer.since if peer.outgoing else not self.waits(peer)
 
@@ -384,7 +388,7 @@ class Node:
         if not peer.pinged:
             peer.pinged = True
             self.ask(peer, Ping())
-        if silence > limits.PEER_TIMEOUT:
+        if silence > self.patience(peer):
             self.drop(peer, 'it gave no sign of life for %.0f s' % silence)
         elif silence >= limits.SILENCE_TOLD and not peer.silent:
             peer.silent = True

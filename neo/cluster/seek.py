@@ -31,8 +31,9 @@ class Seek:
     round, longer and longer.  In the log there is one line until the trouble is another, and, for
     daemons, the same now and then with the time that it has lasted."""
 
-    def __init__(self, masters, remind=False):
+    def __init__(self, masters, remind=False, timer=TIMER):
         self.masters = [tuple(address) for address in masters]
+        self.timer = timer              # name
         self.since = None               # when a primary was missed first; None: there is one
         self._turn = 0
         self._reasons = {}              # address -> why it was no use when it was tried last
@@ -65,7 +66,7 @@ class Seek:
             pause = self._back_off.next()
             self._left = len(self.masters)
             self._say(node)
-        node.set_timer(TIMER, node.now + pause)
+        node.set_timer(self.timer, node.now + pause)
 
     def found(self):
         """The primary is at `address`."""

@@ -11,7 +11,7 @@ KINDS = {letter: kind for kind, letter in LETTERS.items()}
 def node_info(master, id):
     kind = KINDS[id[0]]
     if kind == NodeKind.MASTER:
-        return NodeInfo(id, kind, master.address, NodeState.RUNNING, master.name, '')
+        return master_info(master, id)
     peer = master.members.joined.get(id)
     if peer is None:
         known = master.members.known.get(id)
@@ -21,6 +21,14 @@ def node_info(master, id):
     pending = kind == NodeKind.STORAGE and id not in master.tables.storages()
     return NodeInfo(id, kind, data.address, NodeState.PENDING if pending else NodeState.RUNNING,
                     data.name, condition_of(peer))
+
+
+def master_info(master, id):
+    if id == master.id:
+        return NodeInfo(id, NodeKind.MASTER, master.address, NodeState.RUNNING, master.name, '')
+    fellow = master.fellows.by_id(master)[id]
+    state = NodeState.DOWN if fellow.peer is None else NodeState.RUNNING
+    return NodeInfo(id, NodeKind.MASTER, fellow.address, state, fellow.name, '')
 
 
 def condition_of(peer):
@@ -43,6 +51,16 @@ def changed(master, id):
     for peer in hearing(master, id):
         if peer.id != id:
             master.send(peer, packet)
+
+
+def masters_changed(master):
+    """Another master has come or gone, or some are called otherwise."""
+    ids = [master.id, *master.fellows.by_id(master)]
+    packet = NodesChanged(tuple([node_info(master, id) for id in ids]),
+                          tuple([id for id in master.fellows.announced if id not in ids]))
+    master.fellows.announced = ids
+    for peer in master.members.admins.values():
+        master.send(peer, packet)
 
 
 def removed(master, ids):
@@ -74,7 +92,7 @@ def describe_to(master, peer):
     elif peer.kind == NodeKind.CLIENT:
         ids = storages(master)
     else:
-        ids = [*members.admins, *members.clients, members.id, *storages(master)]
+        ids = [*members.admins, *members.clients, *master.fellows.announced, *storages(master)]
     master.send(peer, NodesChanged(tuple([node_info(master, id) for id in ids]), ()))
     if tables.in_force is not None and master.phase in SERVING:
         master.send(peer, tables.changed())

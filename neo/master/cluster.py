@@ -43,6 +43,11 @@ class Cluster:
         self.id, self.history = packet.cluster_id, packet.history
         self.rivals = False
 
+    def follow(self, known):
+        """It is the cluster of this State or WriteTable."""
+        self.id, self.history = known.cluster_id, known.history
+        self.rivals = False
+
     def create(self, rnd):
         self.id, self.history = rnd.randbytes(16), rnd.randbytes(16)
 

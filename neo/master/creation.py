@@ -26,7 +26,7 @@ class Creation:
         elif node.phase == ClusterState.RECOVERING and not node.tables.pending:
             raise Refused(ErrorCode.NOT_READY, waits_text(node))
         self.requests.append((peer, request_id))
-        node.recovery.consider(node)
+        node.consider()
 
     def refuse(self, node, reason):
         """What the operators have ordered can't be done now."""
@@ -38,23 +38,53 @@ class Creation:
     def consider(self, node):
         """There is no table at all: nothing says that this is not a new cluster."""
         storages = node.members.storages.values()
-        silent = [peer for peer in storages if peer.data.grant is None]
+        silent = [peer for peer in [*storages, *[it.peer for it in node.fellows.reached()]]
+                  if peer.data.grant is None]
         lacks = self._lacks(node)
-        # A cluster of which somebody has been here is not given up for a new one by itself.
-        alone = self.autostart if node.cluster.id is None else None
         if silent and (not lacks or any(peer.data.cluster_id is not None for peer in storages)):
             # Whatever comes next comes with their answers, most often at once.
             node.wait_for('waiting for an answer of ' + ', '.join(
-                node.members.describe(peer.id) for peer in silent), logging.DEBUG)
+                node.describe(peer.id) for peer in silent), logging.DEBUG)
         elif lacks:
             node.wait_for(lacks)
             self.refuse(node, lacks)
-        elif self.requests or alone and len(storages) >= alone:
+        elif self.requests or self._starts_alone(node):
             self._create(node)
         else:
-            node.wait_for('a new cluster, with %d storage%s: waiting for %s' % (
-                len(storages), 's' * (len(storages) != 1),
-                '%d of them' % alone if alone else '`neoctl start`'))
+            node.wait_for(self._waits(node))
+
+    def _starts_alone(self, node):
+        """Without an operator, never beside masters that may create another one."""
+        # A cluster of which somebody has been here is not given up for a new one by itself.
+        return self.autostart and node.cluster.id is None and (
+            len(node.members.storages) >= self.autostart) and not node.fellows.missing()
+
+    def _waits(self, node):
+        count = len(node.members.storages)
+        alone = self.autostart if node.cluster.id is None else None
+        what = []
+        if not alone:
+            what = ['`neoctl start`']
+        elif count < alone:
+            what = ['%d of them' % alone]
+        if alone and node.fellows.missing():
+            what.append(node.fellows.missing())
+        return 'a new cluster, with %d storage%s: waiting for %s' % (
+            count, 's' * (count != 1), ', and for '.join(what))
+
+    def is_possible(self, node, answers):
+        """May this one of several masters stand to create a cluster?  `answers` are {id:
+        Canvass.Answer}."""
+        lacks = self._lacks(node)
+        if lacks or any(id not in answers for id in node.reached()):
+            node.wait_for(lacks or 'waiting for answers')
+            return False
+        if any(answer.led for answer in answers.values()):
+            return False                # whom they follow comes first
+        if self.requests or self._starts_alone(node):
+            return True
+        node.wait_for(self._waits(node))
+        return False
 
     def _lacks(self, node):
         """Why a new cluster can't be created whatever the operator wants, or an empty string."""
@@ -62,10 +92,11 @@ class Creation:
         count = len(storages)
         if not count:
             return 'no storage is there'
-        knowing = [peer for peer in storages if peer.data.cluster_id is not None]
+        knowing = [peer for peer in [*storages, *[it.peer for it in node.fellows.reached()]]
+                   if peer.data.cluster_id is not None]
         if knowing:
             return 'waiting for the table of %s, which knows a cluster' % ', '.join(
-                node.members.describe(peer.id) for peer in knowing)
+                node.describe(peer.id) for peer in knowing)
         if count <= self.replicas:
             return 'a new cluster with %d replica%s needs at least %d storages, and %d %s there' % (
                 self.replicas, 's' * (self.replicas != 1), self.replicas + 1, count,
@@ -79,6 +110,9 @@ class Creation:
         node.members.forget()
         for peer in node.members.storages.values():
             node.members.enlist(peer)
+        storages = list(node.members.known)
+        node.fellows.rename(node)
+        masters = node.enlist_masters()
         node.log('a new cluster is created, with %s', ', '.join(node.members.known))
         states = node.granted()
 
@@ -86,7 +120,7 @@ class Creation:
             self.under_way = False
             verification.begin(node, [], [], states)
         node.tables.write(node, new_table(
-            node.term, self.partitions, self.replicas, list(node.members.known)), created)
+            node.term, self.partitions, self.replicas, storages, masters), created)
 
     def undo(self, node):
         """The first table is not in force: what has been written of it counts for nobody."""

@@ -2,19 +2,21 @@
 from itertools import islice
 
 from ..cluster.addresses import readable
-from ..cluster.ids import LETTERS, node_id, number_of
+from ..cluster.ids import LETTERS, node_id, node_order, number_of
 from ..cluster.node import Refused
 from ..protocol.limits import MAX_TTIDS_OPEN
 from ..protocol.types import ErrorCode, Member, NodeKind
 
-STORAGE, ADMIN, CLIENT = NodeKind.STORAGE, NodeKind.ADMIN, NodeKind.CLIENT
+MASTER, STORAGE, ADMIN, CLIENT = (
+    NodeKind.MASTER, NodeKind.STORAGE, NodeKind.ADMIN, NodeKind.CLIENT)
+KINDS = {letter: kind for kind, letter in LETTERS.items()}
 
 
 class Joined:
     """What the master keeps of a node that has joined; the `data` of its Peer."""
 
     __slots__ = ('identity', 'address', 'name', 'session', 'cluster_id', 'clock_offset', 'term',
-                 'grant', 'held', 'settled', 'condition', 'ttids', 'taken', 'broken')
+                 'grant', 'held', 'canvassed', 'settled', 'condition', 'ttids', 'taken', 'broken')
 
     def __init__(self, packet, address, session, now):
         self.identity = packet.identity
@@ -26,6 +28,7 @@ class Joined:
         self.term = packet.term                 # the highest it has promised, as far as known
         self.grant = None                       # its RequestTerm.Answer, granted in this term
         self.held = None                        # TableKey of the newest it has written in this term
+        self.canvassed = None                   # its Canvass.Answer
         self.settled = False                    # it was told in this term what to end
         self.condition = ''                     # what is wrong with it, in words
         self.ttids = {}                         # of a client: those it may finish, in order
@@ -50,16 +53,18 @@ class Joined:
 
 
 class Members:
-    """All nodes that have joined, each kind in the order of their coming, and the storages that
-    ever had an id: with their last names and addresses they are written with each table."""
+    """All nodes that have joined, each kind in the order of their coming, and the storages and
+    voting masters that ever had an id: with their last names and addresses they are written with
+    each table."""
 
     def __init__(self):
         self.id = node_id(NodeKind.MASTER, 1)   # of this master, who has come first
         self.joined = {}        # id -> Peer
         self.storages, self.admins, self.clients = {}, {}, {}       # the same, by kind
         self.of_kind = {STORAGE: self.storages, ADMIN: self.admins, CLIENT: self.clients}
-        self.known = {}         # id -> Member, of all storages
-        self._owned = {STORAGE: {}, ADMIN: {}}      # identity -> id: what was given stays
+        self.known = {}         # id -> Member
+        # {identity: id}: what was given stays.
+        self._owned = {kind: {} for kind in (MASTER, STORAGE, ADMIN)}
         self._numbers = dict.fromkeys(LETTERS, 0)       # the highest given
         self._sessions = 0
 
@@ -118,7 +123,7 @@ class Members:
     def _next_id(self, kind):
         used = [self._numbers[kind]]
         if kind == STORAGE:
-            used += [int(id[1:]) for id in (*self.known, *self.storages)]
+            used += [int(id[1:]) for id in (*self.known, *self.storages) if id[0] == 'S']
         self._numbers[kind] = 1 + max(used)
         return node_id(kind, self._numbers[kind])
 
@@ -138,7 +143,7 @@ class Members:
         """A table has come with these: they know better than what was given meanwhile."""
         for member in members:
             self.known[member.id] = member
-            self._owned[STORAGE][member.identity] = member.id
+            self._owned[KINDS[member.id[0]]][member.identity] = member.id
         for peer in self.storages.values():
             if self.is_named_rightly(peer) and peer.id in self.known:
                 self._remember(peer.id, peer.data)
@@ -158,13 +163,31 @@ class Members:
     def _remember(self, id, data):
         self.known[id] = Member(id, data.identity, data.name, data.address)
 
+    # -- masters ------------------------------------------------------------------------------
+    def master_id(self, identity, number):
+        """Of the master at this place in the list of all: as it is known for life, or the same as
+        its place, if nobody else has that id."""
+        id = self._owned[MASTER].get(identity)
+        if id in self.known:
+            return id
+        id = node_id(MASTER, number + 1)
+        if id in self.known:
+            highest = max(int(other[1:]) for other in self.known if other[0] == 'M')
+            id = node_id(MASTER, highest + 1 + number)
+        return id
+
+    def enlist_master(self, id, identity, name, address):
+        """It votes from now on."""
+        self.known[id] = Member(id, identity, name, address)
+        self._owned[MASTER][identity] = id
+
     def forget(self):
         """Those who are not there were of another cluster."""
         self.known = {}
 
     def written(self):
         """What is kept with the table, in order."""
-        return tuple(self.known[id] for id in sorted(self.known, key=lambda id: int(id[1:])))
+        return tuple(self.known[id] for id in sorted(self.known, key=node_order))
 
     def describe(self, id):
         """A node for people: its id, and what the operator knows it by."""

@@ -1,6 +1,7 @@
 """The master: it dispatches what happens to its parts, each of which keeps its own state.
 
     members, cluster                        who is there, and which cluster this is
+    fellows, election, voter, state         the other masters, and who of them leads
     recovery, creation, tables              from nothing to a table in force
     verification                            what is settled by it
     clock, transactions, oids, outcomes     of one term, while it serves
@@ -8,46 +9,61 @@
 """
 import logging
 
+from ..cluster.addresses import readable
 from ..cluster.ids import utc
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
 from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_reason
-from . import announcements, commits, filling, orders, outcomes, reports, verification
+from . import announcements, commits, filling, orders, outcomes, reports, verification, voter
 from .clock import Clock
 from .cluster import Cluster
 from .creation import Creation
+from .election import CANVASS, PATIENCE, Election
+from .fellows import Fellows
 from .filling import Filling
 from .members import Members
 from .oids import Oids
 from .outcomes import Outcomes
 from .recovery import GRACE, STAND, Recovery
 from .stopping import STOP, Stopping
+from .state import State
 from .tables import Tables
 from .transactions import Transactions
+from .voter import Voter
 
 RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
 STOPPING = ClusterState.STOPPING
 SERVING = RUNNING, STOPPING
 STORAGE, ADMIN, CLIENT = NodeKind.STORAGE, NodeKind.ADMIN, NodeKind.CLIENT
 REMIND = 'remind'               # timer
+PENDING = 'pending'             # timer
 
 
 class Master(Node):
-    """`partitions`, `replicas` and `autostart` count for a new cluster only."""
+    """`partitions`, `replicas` and `autostart` count for a new cluster only.  `masters` are the
+    addresses of all, `address` among them, unless this is the only one.  `store` keeps the State of
+    a master that votes; StateError says why it can't be that of this one."""
 
     kind = NodeKind.MASTER
 
     def __init__(self, rnd, cluster, address, partitions=100, replicas=0, autostart=None, name='',
-                 amounts=limits.AMOUNTS):
+                 amounts=limits.AMOUNTS, masters=(), store=None):
         super().__init__(rnd)
         self.address, self.name, self.amounts = address, name, amounts
+        self.state = State(store, cluster, self.identity)
         self.cluster = Cluster(cluster)
         self.members = Members()
-        self.id = self.members.id
+        self.fellows = Fellows(address, masters)
+        self.election, self.voter = Election(), Voter()
         self.tables = Tables()
         self.creation = Creation(partitions, replicas, autostart)
         self.recovery = Recovery(self.creation)
+        self.recovery.learn(self, [self.state])
+        self.fellows.rename(self)
+        if self.state.is_member:
+            self.cluster.follow(self.state)
+            self.cluster.certain = True
         self.verification = None
         self.clock = Clock()
         self.stopping = Stopping()
@@ -59,10 +75,37 @@ class Master(Node):
         self._what = None               # the same, without a time …
         self._waits_since = 0.0         # … and since when it is that
         self.waiting = {}               # connection -> (peer, Identify, request id) of clients
+        self._awaited = None            # Pending: the first one when it was looked at last
 
     def starting(self):
         self.log('master of cluster %s on %s:%d', self.cluster.name, *self.address)
-        self.recovery.stand(self)
+        if not self.state.is_member:
+            self.state.put()            # its identity
+            self.durable()
+        if self.fellows:
+            self.fellows.call(self)
+            self.election.begin(self)
+        else:
+            self.recovery.stand(self)
+
+    def durable(self):
+        if self.state.is_durable:
+            super().durable()
+
+    def commit(self):
+        self.state.commit()
+
+    def ready(self):
+        self._tell_orphans()
+        while self.tables.hold_own(self):
+            self._tell_orphans()
+        return super().ready()
+
+    def connected(self, peer):
+        self.fellows.connected(self, peer)
+
+    def connect_failed(self, address, reason):
+        self.fellows.failed(self, self.fellows.at(address), reason)
 
     def timer(self, name):
         if name == STOP:
@@ -73,11 +116,21 @@ class Master(Node):
             self.recovery.consider(self)
         elif name == REMIND:
             self._remind()
+        elif name == CANVASS:
+            self.election.timer(self)
+        elif name == PATIENCE:
+            self.election.patience(self)
+        elif name == PENDING:
+            self._look_at_pending()
+        else:
+            self.fellows.timer(self, name)
 
     def stop(self):
-        """A clean end of this process: nothing here is durable."""
+        """A clean end of this process: what is durable is so already."""
 
     def silent(self, peer):
+        if self._is_cut_off():
+            self.begin_again('%s and others say nothing' % self.describe(peer.id))
         if self.members.joined.get(peer.id) is not peer:
             return
         if peer.kind == STORAGE and self._can_leave_behind(peer, speaking=True):
@@ -86,9 +139,24 @@ class Master(Node):
         else:
             announcements.tell_condition(self, peer)
 
+    def patience(self, peer):
+        if peer.kind == NodeKind.MASTER:
+            return limits.MASTER_TIMEOUT
+        if peer.kind == STORAGE and self.fellows:
+            return limits.STORAGE_TIMEOUT
+        return super().patience(peer)
+
     def heard_again(self, peer):
         if self.members.joined.get(peer.id) is peer:
             announcements.tell_condition(self, peer)
+
+    def _is_cut_off(self):
+        """Who hears less than half of the voters does not know what the others do."""
+        if not self.fellows or not self.serves or self.tables.in_force is None:
+            return False
+        voters = self.tables.in_force.voters()
+        heard = {id for id, peer in self.reached().items() if not peer.silent} | {self.id}
+        return 2 * len(heard.intersection(voters)) < len(voters)
 
     # -- who comes ----------------------------------------------------------------------------
     def waits(self, peer):
@@ -96,8 +164,12 @@ class Master(Node):
 
     def identify(self, peer, packet, request_id):
         self.cluster.check_name(packet)
-        if packet.kind == STORAGE:
+        if packet.kind == NodeKind.MASTER:
+            self.fellows.identify(self, peer, packet, request_id)
+        elif packet.kind == STORAGE:
             self._identify_storage(peer, packet, request_id)
+        elif packet.kind in (ADMIN, CLIENT) and self.voter.primary is not None:
+            raise Refused(ErrorCode.NOT_READY, self._redirection())
         elif packet.kind == ADMIN:
             self._join(peer, packet, request_id)
             announcements.describe_to(self, peer)
@@ -113,6 +185,14 @@ class Master(Node):
             self.send(peer, ClusterStateChanged(self.phase, self.reason))
 
     def _identify_storage(self, peer, packet, request_id):
+        try:
+            self._admit_storage(peer, packet, request_id)
+        except Refused as refusal:
+            # Of several masters only one knows for certain.
+            error = refusal.error if self.serves or not self.fellows else ErrorCode.NOT_READY
+            raise Refused(error, str(refusal)) from refusal
+
+    def _admit_storage(self, peer, packet, request_id):
         if self.phase == STOPPING:
             raise Refused(ErrorCode.NOT_READY, 'the cluster is stopping')
         if packet.address is None:
@@ -166,6 +246,11 @@ class Master(Node):
     # -- who goes -----------------------------------------------------------------------------
     def lost(self, peer, reason):
         self.waiting.pop(peer.connection, None)
+        if peer.kind == NodeKind.MASTER:
+            self.fellows.lost(self, peer, reason)
+            self.voter.lost(self, peer)
+            announcements.masters_changed(self)
+            return
         if not self.members.leave(peer):
             return
         self.log('%s is gone: %s', peer.id, reason)
@@ -182,7 +267,7 @@ class Master(Node):
     def _storage_lost(self, peer):
         needed = peer.id in self.tables.readers()
         if self.phase == RECOVERING and not (needed and self.tables.pending):
-            self.recovery.consider(self)
+            self.consider()
         elif needed:
             self._leave_behind(peer)
 
@@ -203,12 +288,30 @@ class Master(Node):
                   if other is not peer and not (speaking and other.silent)}
         return self.phase in SERVING and self.tables.newest.operational(others)
 
+    def table_is_written(self):
+        """It was sent to those who obey."""
+        if self.fellows:
+            self.set_timer(PENDING, self.now + limits.PENDING_TIME)
+            self._awaited = self.tables.pending[0]
+
+    def _look_at_pending(self):
+        pending = self.tables.pending
+        if not pending:
+            return
+        if pending[0] is self._awaited:
+            there = {peer.id for peer in self.obedient()} | {self.id}
+            self.begin_again('its table is not in force, without %s' % ', '.join(
+                self.describe(id) for id in self.tables.all_voters() if id not in there))
+        else:
+            self.table_is_written()
+
     def table_is_in_force(self):
         """Another one than before."""
         if self.phase in SERVING:
             announcements.table_changed(self)
             commits.take_parked(self)
             self.filling.table_changed(self)
+            self.settle_masters()
 
     def part(self, peer, reason):
         """Close the connection to a node; it may come back."""
@@ -220,6 +323,116 @@ class Master(Node):
         """{id: RequestTerm.Answer} of the storages that obey this term."""
         return {id: peer.data.grant for id, peer in self.members.storages.items()
                 if peer.data.grant is not None}
+
+    def obedient(self):
+        """Peers of the storages and other masters that obey this term."""
+        return [peer for peer in self.reached().values() if peer.data.grant is not None]
+
+    def reached(self):
+        """{id: Peer} of the storages, and of the masters that can be asked."""
+        return {**self.members.storages,
+                **{fellow.peer.id: fellow.peer for fellow in self.fellows.reached()}}
+
+    def consider(self):
+        if self.fellows and not self.leads:
+            self.election.consider(self)
+        else:
+            self.recovery.consider(self)
+
+    # -- several masters ----------------------------------------------------------------------
+    @property
+    def leads(self):
+        """Has it asked for a term, as the last one as far as it knows?"""
+        return self.recovery.ballot is not None
+
+    @property
+    def serves(self):
+        return self.phase in SERVING or self.phase == ClusterState.VERIFYING
+
+    def describe(self, id):
+        """A node for people."""
+        if id == self.id:
+            return '%s (this one)' % id
+        fellow = self.fellows.by_id(self).get(id)
+        if fellow is None:
+            return self.members.describe(id)
+        return '%s (%s)' % (id, ', '.join(filter(None, (fellow.name, readable(fellow.address)))))
+
+    def fellow_joined(self, peer):
+        announcements.masters_changed(self)
+        self.recovery.joined(self, peer)
+
+    def follow(self, peer, term):
+        """Another master is promised this term."""
+        self.log('%s recovers the cluster, in term %d', self.describe(peer.id), term)
+        self.step_down('%s recovers the cluster' % self.describe(peer.id))
+        self.voter.obey(self, peer)
+
+    def disobeyed(self, peer, reason):
+        """Another master was promised a higher term."""
+        if self.leads:
+            self.begin_again('%s: %s' % (self.describe(peer.id), reason))
+
+    def step_down(self, reason):
+        if self.phase == STOPPING:
+            self.stopping.leave(self)
+            return
+        obedient = self.obedient()
+        self.change_phase(RECOVERING, reason)
+        self.stop_serving()
+        self.recovery.cancel(self)
+        for storage in obedient:
+            self.send(storage, ClusterStateChanged(RECOVERING, reason))
+
+    def led(self, packet):
+        """It was elected, and has sent this WriteTable."""
+        self.members.adopt(packet.members)
+        self.fellows.rename(self)
+        self.cluster.follow(packet)
+        self.part_with_misnamed()
+        self.change_phase(RECOVERING, self._redirection())
+        for peer, _, request_id in self.waiting.values():
+            self.refuse(peer, request_id, ErrorCode.NOT_READY, self.reason)
+            self.close(peer)
+        self.waiting = {}
+        for peer in list(self.members.admins.values()):
+            self.part(peer, 'another master is the primary')
+
+    def _redirection(self):
+        primary = self.voter.primary
+        return 'the primary is %s' % self.describe(primary.id)
+
+    def unled(self, reason):
+        self.wait_for(reason)
+        self.election.begin(self)
+
+    def enlist_masters(self):
+        """Ids of the masters that are to vote: those with a state file that are there."""
+        if self.state.is_durable:
+            self.members.enlist_master(self.id, self.state.identity, self.name, self.address)
+        voting = [self.id] * self.state.is_durable
+        for fellow in self.fellows.reached():
+            if fellow.durable and fellow.peer.data.grant is not None:
+                self.members.enlist_master(
+                    fellow.peer.id, fellow.identity, fellow.name, fellow.address)
+                voting.append(fellow.peer.id)
+        return voting
+
+    def settle_masters(self):
+        """While nothing else changes: who has a state file is to vote, who has lost it or is not
+        listed any more is not."""
+        if self.tables.pending or self.phase != RUNNING:
+            return
+        here = {self.address} | {fellow.address for fellow in self.fellows.reached()
+                                 if fellow.peer.data.grant is not None}
+        away = [fellow.address for fellow in self.fellows if fellow.address not in here]
+        known = self.members.known
+        voting = self.enlist_masters() + [
+            id for id in self.tables.newest.masters if known[id].address in away]
+        table = self.tables.newest.with_masters(voting)
+        if table.masters != self.tables.newest.masters:
+            self.log('the masters that vote are %s from now on', ', '.join(table.masters) or 'none')
+            self.tables.write(self, table, lambda node: None)
 
     def begin_again(self, reason):
         """What is under way can't be ended: stop serving, and recover."""
@@ -244,10 +457,11 @@ class Master(Node):
 
     def admit_newcomer(self, peer):
         """A storage has granted the term, while the table is written or after."""
-        if self.members.enlist(peer):
+        if peer.kind == STORAGE and self.members.enlist(peer):
             self.tables.write_members(self, peer)
         else:
             self.tables.write_to(self, peer)
+        self.settle_masters()
 
     def admit_late(self, peer):
         """It holds the table in force."""
@@ -278,6 +492,7 @@ class Master(Node):
         requests, self.creation.requests = self.creation.requests, []
         for peer, request_id in requests:
             self.answer(peer, request_id, SetClusterState.Answer('the cluster is running'))
+        self.settle_masters()
 
     def stop_serving(self):
         """Close clients, who come back by themselves; what is in finish is settled later."""
@@ -326,4 +541,5 @@ class Master(Node):
             self.log('still, for %.0f s now: %s', self.now - self._waits_since, self._what)
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 
-    handlers = handler_table(announcements, commits, filling, orders, outcomes, reports)
+    handlers = handler_table(
+        announcements, commits, filling, orders, outcomes, reports, voter)

@@ -9,11 +9,13 @@
 A storage that takes part is lost: all begins again, with another term.  Every step leaves what the
 next recovery needs.
 """
+import logging
+
 from ..cluster.context import Context
 from ..cluster.ids import tid_text
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, RequestTerm
-from ..protocol.types import MAX_TERM, ClusterState
+from ..protocol.types import MAX_TERM, ClusterState, NodeKind
 from . import comparison, verification
 from .creation import waits_text
 
@@ -52,22 +54,33 @@ class Recovery:
     def begin(self, node):
         """Start over.  Not at once again and again: a storage that fails each time must not use up
         all terms."""
+        obedient = node.obedient()
         self.cancel(node)
-        if node.now < self._earliest:
-            for peer in node.members.storages.values():
+        if node.fellows or node.now < self._earliest:
+            for peer in obedient:
                 node.send(peer, ClusterStateChanged(RECOVERING, node.reason))
+        if node.fellows:
+            node.election.begin(node)
+        elif node.now < self._earliest:
             node.set_timer(STAND, self._earliest)
         else:
-            self._earliest = node.now + self._delay
-            self._delay = min(2 * self._delay, limits.STAND_DELAY_MAX)
+            self._hold_back(node)
             self.stand(node)
+
+    def _hold_back(self, node):
+        self._earliest = node.now + self._delay
+        self._delay = min(2 * self._delay, limits.STAND_DELAY_MAX)
+
+    def may_stand(self, node):
+        """Of several masters: is it time for another term?"""
+        return node.now >= self._earliest
 
     def cancel(self, node):
         """The term is over: nothing that was asked for in it leads to anything any more."""
         self.ballot = self._until = None
         self.creation.undo(node)
         node.tables.abandon()
-        for peer in node.members.storages.values():
+        for peer in node.reached().values():
             peer.data.end_term()
 
     def ended(self, seconds):
@@ -83,23 +96,28 @@ class Recovery:
     def stand(self, node):
         """Ask every storage to obey a new term."""
         self.cancel(node)
-        storages = node.members.storages.values()
-        term = 1 + max([node.term] + [peer.data.term for peer in storages])
+        voters = node.reached().values()
+        term = 1 + max([node.term, node.state.term] + [peer.data.term for peer in voters])
         if term >= MAX_TERM:
             node.wait_for('waiting for a number for its term: none is left')
             return
         node.term, self.ballot = term, Ballot()
-        for peer in storages:
+        node.voter.stand(node, term)
+        if node.fellows:
+            self._hold_back(node)
+            node.election.stood(node)
+        for peer in voters:
             self._ask(node, peer)
         self.consider(node)
 
     def _ask(self, node, peer):
         self.ballot.asked = True
-        node.ask(peer, RequestTerm(node.term, node.identity), self.ballot)
+        node.ask(peer, RequestTerm(node.term, node.state.identity), self.ballot)
 
     def joined(self, node, peer):
-        """A storage has come."""
+        """A storage has come, or another master."""
         if self.ballot is None:
+            node.election.joined(node, peer)
             return
         # As long as nobody was asked, somebody else must have been promised this very term.
         taken = peer.data.term + (not self.ballot.asked)
@@ -112,20 +130,23 @@ class Recovery:
     def answered(self, node, peer, answer):
         if answer.granted:
             peer.data.grant = answer
-            peer.data.clock_offset = answer.clock - node.now
+            if peer.kind == NodeKind.STORAGE:
+                peer.data.clock_offset = answer.clock - node.now
             if node.tables.pending or node.phase != RECOVERING:
                 node.admit_newcomer(peer)
             else:
                 self.consider(node)
             return
-        # A storage of the table is not missing while the cluster runs: one that has promised this
-        # term, or a later one, to somebody else waits without cells for the next recovery.
         if answer.promised >= MAX_TERM - 1:
             node.drop(peer, 'term %d is above all that can be' % answer.promised)
             return
         peer.data.term = answer.promised
-        if node.phase == RECOVERING:
+        if node.phase == RECOVERING and not node.fellows:
             self.stand(node)
+        elif node.phase == RECOVERING:
+            self.begin(node)            # the other one may be alive
+        elif node.fellows:
+            node.begin_again('%s has promised term %d' % (node.describe(peer.id), answer.promised))
         else:
             node.log('%s obeys term %d: it takes no part', peer, answer.promised)
 
@@ -135,7 +156,7 @@ class Recovery:
         if self.ballot is None or node.phase != RECOVERING or node.tables.pending:
             return
         states = node.granted()
-        self._learn(node, states)
+        self.learn(node, [peer.data.grant for peer in node.obedient()] + [node.state])
         table = node.tables.newest
         if table is None:
             self.creation.consider(node)
@@ -146,22 +167,36 @@ class Recovery:
         what = self._waits_for(node, table, states, absent)
         if what is not None:
             self.wait_for(node, what)
+            self._say_elected(node)
             return
         for id in states:
             node.members.enlist(node.members.storages[id])
         behind, missing = comparison.compare(table, states)
         if missing:
             self.wait_for(node, missing_text(node, missing))
+            self._say_elected(node)
             return
         node.tables.write(node, table.rewritten(node.term),
                           lambda node: verification.begin(node, absent, behind, states))
 
+    def _say_elected(self, node):
+        """It only waits for what others would wait for as well: they need not try."""
+        if node.fellows and self.is_elected(node):
+            for peer in node.obedient():
+                node.send(peer, ClusterStateChanged(ClusterState.VERIFYING, node.reason))
+
+    def is_elected(self, node):
+        return node.tables.newest is not None and node.tables.is_elected_by(
+            {peer.id for peer in node.obedient()} | {node.id})
+
     def _waits_for(self, node, table, states, absent):
+        if not self.is_elected(node):
+            self._until = None
+            there = {peer.id for peer in node.obedient()} | {node.id}
+            return 'waiting for ' + ', '.join(
+                node.describe(id) for id in node.tables.all_voters() if id not in there)
         if absent:
             what = 'waiting for ' + ', '.join(map(node.members.describe, absent))
-            if not node.tables.is_elected_by(states.keys()):
-                self._until = None
-                return what
             if self._until is None:
                 self._until = node.now + limits.ABSENT_GRACE
                 node.set_timer(GRACE, self._until)
@@ -170,17 +205,19 @@ class Recovery:
                     what, limits.ABSENT_GRACE)
         return waiting_for(node, table, states)
 
-    def wait_for(self, node, what):
+    def wait_for(self, node, what, level=logging.INFO):
         """There is a cluster, and it can't go on."""
-        node.wait_for(what)
+        node.wait_for(what, level)
         self.creation.refuse(node, waits_text(node))
 
-    def _learn(self, node, states):
-        node.tables.learn(states.values())
+    def learn(self, node, states):
+        """What these know of tables: of RequestTerm.Answers, Canvass.Answers, or a State."""
+        node.tables.learn(states)
         if node.tables.base is not None:
-            known = [state for state in states.values() if state.table is not None]
+            known = [state for state in states if state.table is not None]
             for state in sorted(known, key=lambda state: state.table[:2]):
                 node.members.adopt(state.members)
+            node.fellows.rename(node)
 
 
 def waiting_for(node, table, states):

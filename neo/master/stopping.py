@@ -77,7 +77,7 @@ class Stopping:
         message = as_reason('the cluster has stopped' + (', but for %s' % left if left else ''))
         for peer, request_id in self.requests:
             node.answer(peer, request_id, SetClusterState.Answer(message))
-        for peer in node.members.admins.values():
+        for peer in [*node.members.admins.values(), *[it.peer for it in node.fellows.reached()]]:
             node.send(peer, ClusterStateChanged(STOPPING, ''))
         node.exit(0, 'the cluster has stopped')
 

@@ -9,6 +9,7 @@ from operator import attrgetter
 from ..cluster.context import Context
 from ..cluster.partition_table import PartitionTable
 from ..protocol.packets import TableChanged, TableInForce, WriteTable
+from ..protocol.types import ErrorCode, NodeKind
 from .round import Round
 
 KEY = attrgetter('key')
@@ -39,7 +40,10 @@ class Pending(Context):
         tables.advance(node)
 
     def refused(self, node, peer, error):
-        node.drop(peer, 'it does not take the table: %s' % error.message)
+        if error.error == ErrorCode.NOT_READY:
+            node.disobeyed(peer, error.message)
+        else:
+            node.drop(peer, 'it does not take the table: %s' % error.message)
 
 
 def half(voters):
@@ -56,6 +60,7 @@ class Tables:
         self.in_force = None            # `base`, if that is of the present term
         self.pending = []               # Pending, in the order of their keys
         self._changed = None            # TableChanged of the one in force
+        self._own = False               # this master has the newest once this turn is committed
 
     @property
     def newest(self):
@@ -68,6 +73,7 @@ class Tables:
     def abandon(self):
         """Another term begins: what is in force is to be found again."""
         self.later += [pending.table for pending in self.pending]
+        self._own = False
         self.in_force = None
         self.pending = []
 
@@ -108,8 +114,14 @@ class Tables:
         storages = node.members.storages
         return [storages[id] for id in self.readers() if id in storages]
 
+    def all_voters(self):
+        """Ids of those of the table in force and of all that may be."""
+        tables = [self.in_force or self.base, *self.later, *[it.table for it in self.pending]]
+        return tuple(dict.fromkeys(
+            id for table in tables if table is not None for id in table.voters()))
+
     def holders(self, node):
-        """Peers that hold the table in force, in the order of their coming."""
+        """Peers of storages that hold the table in force, in the order of their coming."""
         return [peer for peer in node.members.storages.values() if peer.data.holds(self.in_force)]
 
     # -- changes ------------------------------------------------------------------------------
@@ -118,9 +130,28 @@ class Tables:
         pending = Pending(table, self._quorums(table), then)
         self.pending.append(pending)
         packet = self._write_table(node)
-        for peer in node.members.storages.values():
-            if peer.data.grant is not None:
-                node.ask(peer, packet, pending)
+        for peer in node.obedient():
+            node.ask(peer, packet, pending)
+        self._keep(node, packet)
+        node.table_is_written()
+
+    def _keep(self, node, packet):
+        """Here as well."""
+        node.state.put(cluster_id=packet.cluster_id, history=packet.history, table=packet.table,
+                       members=packet.members)
+        node.durable()
+        self._own = True
+
+    def hold_own(self, node):
+        """At the end of a turn, what is sent after its commit may count on that.  Was there any
+        news?"""
+        if not self._own:
+            return False
+        self._own = False
+        for pending in self.pending:
+            pending.holders.add(node.id)
+        self.advance(node)
+        return True
 
     def _quorums(self, table):
         if self.base is None:           # it is the first one of a new cluster
@@ -147,8 +178,11 @@ class Tables:
             self.base = self.in_force = pending.table
             self.later, self._changed = [], None
             node.cluster.certain = True
-            for peer in self.holders(node):
-                self.tell(node, peer)
+            node.state.put(in_force=pending.table.pack())
+            node.durable()
+            for peer in node.obedient():
+                if peer.data.holds(self.in_force):
+                    self.tell(node, peer)
             node.table_is_in_force()
             for then in pending.then:
                 then(node)
@@ -164,7 +198,8 @@ class Tables:
         """It holds the table in force: it may rely on that."""
         peer.data.cluster_id = node.cluster.id
         node.send(peer, TableInForce(self.in_force.key))
-        node.admit_late(peer)
+        if peer.kind == NodeKind.STORAGE:
+            node.admit_late(peer)
 
     def write_to(self, node, peer):
         """To one that comes late."""
@@ -179,7 +214,9 @@ class Tables:
         def kept(node, answers):
             if peer.data.grant is grant:
                 self.write_to(node, peer)
-        Round(node, dict.fromkeys(self.present(node), self._write_table(node)), kept)
+        packet = self._write_table(node)
+        self._keep(node, packet)
+        Round(node, dict.fromkeys(self.present(node), packet), kept)
 
     def changed(self):
         """What tells the table in force: one packet for all."""

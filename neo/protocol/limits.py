@@ -111,10 +111,22 @@ WATCH_INTERVAL = 1.0
 PING_INTERVAL = 2.0
 SILENCE_TOLD = 5.0
 PEER_TIMEOUT = 20.0
+# Where there are several masters: one that says nothing for so long is left for another one, and a
+# storage may obey another one by then.
+MASTER_TIMEOUT = 5.0
+STORAGE_TIMEOUT = 8.0
+# A master that was only connected to, and does not say who it is: another one is asked.
+MUTE_TIMEOUT = 2.0
 # A master that has to recover again asks for another term after so long, doubled each time, until
 # the cluster has run for the longest pause: there are 2^20 terms.
 STAND_DELAY = 0.1
 STAND_DELAY_MAX = 5.0
+# One of several masters looks for a primary after this time, at random between half of it and all
+# of it, doubled up to the longest, as long as there is none: so they seldom stand at once.
+CANVASS_DELAY = 0.2
+CANVASS_DELAY_MAX = 1.0
+CANDIDATE_TIME = 5.0            # a candidate that is not elected after so long lets others stand
+PENDING_TIME = 5.0              # a table is not in force: of several masters, the primary recovers
 ABSENT_GRACE = 3.0              # a cluster that could start waits so long for who is away
 REMIND_INTERVAL = 10.0          # who waits says so again after so long
 LAZY_COMMIT = 1.0               # changes that nobody waits for reach the disk within this

@@ -5,7 +5,7 @@ On one connection, packets arrive in the order in which they were sent; several 
 rest on that.
 """
 from .declare import packet, request
-from .limits import MAX_PARTITIONS
+from .limits import MAX_MASTERS, MAX_PARTITIONS
 from .types import (Address, Ballot, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
                     ErrorCodeType, Imported, Label, List, Member, Metadata, Name, NodeId, NodeInfo,
                     NodeKindType, ObjectSerial, Oid, Optional, Record, RecordPosition, Revision,
@@ -71,7 +71,8 @@ class TableChanged:
     table: Table
 
 
-@packet(code=5, route='master -> storage, master -> admin, master -> client')
+@packet(code=5,
+        route='master -> storage, master -> master, master -> admin, master -> client')
 class ClusterStateChanged:
     """`reason` says in words what a cluster that does not run is waiting for.  Clients are told
     while they wait to be accepted, and not any more then."""
@@ -86,7 +87,7 @@ class ConditionChanged:
 
 
 # -- election, recovery, verification (docs/architecture.md, "Who may serve") ------------------
-@request(code=10, route='master -> storage')
+@request(code=10, route='master -> storage, master -> master')
 class RequestTerm:
     """Obey the sender, and nobody of a lower term, from now on; durable before the answer.  All
     that is neither voted nor locked is dropped, and clients are closed."""
@@ -96,9 +97,10 @@ class RequestTerm:
     class Answer:
         granted: Bool
         promised: Term              # the highest term promised, to whomever
-        table: Optional(Table)      # the newest this storage was sent
+        table: Optional(Table)      # the newest the sender was sent
         in_force: Optional(Table)   # the newest it was told is in force
         members: List(Member)           # as written with the newest table
+        # of a storage:
         last_tid: Tid               # the highest it has seen
         oid_mark: Oid               # no oid below may be given again, those of votes included
         unfinished: List(Unfinished)
@@ -106,7 +108,7 @@ class RequestTerm:
         clock: Time
 
 
-@request(code=11, route='master -> storage')
+@request(code=11, route='master -> storage, master -> master')
 class WriteTable:
     """Keep this as the newest table; durable before the answer."""
     cluster_id: Uuid
@@ -119,7 +121,7 @@ class WriteTable:
         key: TableKey
 
 
-@packet(code=12, route='master -> storage')
+@packet(code=12, route='master -> storage, master -> master')
 class TableInForce:
     """The table written last with this key is in force.  Kept durably; nobody waits for it."""
     key: TableKey
@@ -454,3 +456,37 @@ class DescribeIds:
         cluster_id: Optional(Uuid)
         last_tid: Tid
         last_oid: Oid
+
+
+# -- several masters (docs/decisions/masters.md) ------------------------------------------------
+@request(code=70, route='master -> storage, master -> master')
+class Canvass:
+    """Could the sender become primary?  Nothing changes by this question."""
+    class Answer:
+        promised: Term              # the highest term promised, to whomever
+        led: Bool                   # by a primary, or a candidate, that the sender hears
+        cluster_id: Optional(Uuid)  # of the cluster that the sender knows
+        table: Optional(Table)      # these three as in `RequestTerm`
+        in_force: Optional(Table)
+        members: List(Member)
+
+
+@request(code=71, route='master -> master')
+class CompareMasters:
+    """The masters that the sender was told of, in order; who was told of others refuses."""
+    masters: List(Address, MAX_MASTERS)
+    durable: Bool                   # has it a state file?
+
+    class Answer:
+        identity: Uuid              # of the receiver, and the rest likewise
+        durable: Bool
+        name: Label
+
+
+@request(code=72, route='master -> storage, master -> master')
+class ConfirmTerm:
+    """Is this the highest term that the receiver has promised?"""
+    term: Term
+
+    class Answer:
+        confirmed: Bool

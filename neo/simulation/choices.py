@@ -22,9 +22,17 @@ def choose_cluster(rnd):
     replicas = rnd.randint(0, min(1, storages - 1))
     # Storages that come after the cluster was created have no part in it.
     autostart = rnd.randint(replicas + 1, storages) if rnd.random() < .2 else storages
+    masters = rnd.choice([1, 1, 2, 3, 3])
     return {'storages': storages, 'replicas': replicas, 'autostart': autostart,
             'partitions': rnd.randint(1, 12), 'clients': rnd.randint(1, 4),
-            'amounts': choose_amounts(rnd), 'stray': rnd.random() < .15}
+            'amounts': choose_amounts(rnd), 'stray': rnd.random() < .15,
+            'masters': masters, 'stateful': choose_stateful(rnd, masters)}
+
+
+def choose_stateful(rnd, masters):
+    """Names of those that have a state file: none, most often all, or some."""
+    chance = rnd.choice([0, .5, 1, 1])
+    return ['M%d' % number for number in range(1, masters + 1) if rnd.random() < chance]
 
 
 def choose_amounts(rnd):

@@ -34,11 +34,15 @@ class OldDisk:
     def put_back(self):
         """After LONG_ENOUGH: the copy, or what was there if others might not know all of it."""
         self.machine.detained = False
-        if self._all_is_elsewhere():
+        if self._all_is_elsewhere() and self._others_serve():
             self.world.trace.note('%s has an old disk' % self.machine)
             self.world.counts['old disks'] += 1
             self.machine.disk.put_back()
             self.done = True
+
+    def _others_serve(self):
+        """They have gone on without it, with a copy of each row."""
+        return self.sim.running()
 
     def _all_is_elsewhere(self):
         """Have the others been running, and no doubt about what was told?"""

@@ -171,10 +171,9 @@ class Run:
 
         def done():
             # A commit from before may be told only now: the cluster must run as well.
-            master = sim.world.node('M1')
             return not self.workers.waiting_for_setup and all(
                 commits[a.label] > before[a.label] for a in sim.applications.values()
-            ) and master is not None and master.transactions is not None
+            ) and sim.running()
         self._require(done, HEAL, lambda: 'a commit of everybody after all faults: %s' % (
             commits - before))
 
@@ -257,8 +256,8 @@ class Run:
                 there = (node.operations.unfinished, node.transactions, node.outcomes.finishing,
                          node.imports.queue)
             elif name[0] == 'M':
-                there = ((node.reason,) if node.transactions is None
-                         else (node.transactions.finishing, node.outcomes))
+                there = ((node.transactions.finishing, node.outcomes) if node.serves
+                         else (node.voter.primary is None and node.reason,))
             else:
                 there = [peer for peer in node.peers.values() if peer.requests],
             if any(there):

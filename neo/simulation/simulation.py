@@ -18,6 +18,22 @@ from .world import Machine, World
 CLUSTER = 'simulated'
 
 
+class StateStore:
+    """The state file of a master."""
+
+    def __init__(self):
+        self._saved = None
+
+    def load(self):
+        return self._saved and dict(self._saved)
+
+    def save(self, values):
+        self._saved = dict(values)
+
+    def lose(self):
+        self._saved = None
+
+
 class Outcome:
     """What becomes of something that an application thread does."""
 
@@ -44,12 +60,14 @@ class Outcome:
 
 
 class Simulation:
-    """One master M1, storages S1…, an admin A1, clients C1…; `nodes` may replace the classes of
-    nodes by kind: 'master', 'storage', 'admin' and 'client'.  The databases of the storages are in
+    """Masters M1…, of which `stateful` are those with a state file, storages S1…, an admin A1,
+    clients C1…; `nodes` may replace the classes of nodes by kind: 'master', 'storage', 'admin' and
+    'client'.  The databases of the storages are in
     memory or, if there is a `folder` for them, in files."""
 
     def __init__(self, seed=0, storages=1, replicas=0, partitions=1, clients=1, show=None,
-                 nodes=(), amounts=AMOUNTS, autostart=None, stray=False, folder=None):
+                 nodes=(), amounts=AMOUNTS, autostart=None, stray=False, folder=None, masters=1,
+                 stateful=()):
         self.seed = seed
         self.nodes = {'master': Master, 'storage': Storage, 'admin': Admin,
                       'client': Client} | dict(nodes)
@@ -64,9 +82,13 @@ class Simulation:
         self.applications = {}          # machine name -> the present Application
         self.on_application = None      # function(application): gives it threads
         self._rnd = Random('applications %s' % seed)
-        self.masters, self.admin = [('m1', 10000)], ('a1', 10000)
+        self.master_names = ['M%d' % (i + 1) for i in range(masters)]
+        self.masters = [(name.lower(), 10000) for name in self.master_names]
+        self.admin = 'a1', 10000
         self._operators = {}            # machine name -> function(process): it has ended
-        self._add('M1', self._master)
+        for name in self.master_names:
+            self._add(name, self._master)
+            self.world.machines[name].store = StateStore() if name in stateful else None
         for name in self.storage_names:
             rnd = Random('%s %s' % (seed, name))
             self._add(name, self._storage, Disk(rnd) if folder is None else SqliteDisk(
@@ -101,7 +123,8 @@ class Simulation:
 
     def _master(self, machine, rnd):
         return self.nodes['master'](rnd, CLUSTER, machine.address, self.partitions, self.replicas,
-                                    self.autostart, machine.name, self.amounts)
+                                    self.autostart, machine.name, self.amounts,
+                                    self.masters if len(self.masters) > 1 else (), machine.store)
 
     def _storage(self, machine, rnd):
         return self.nodes['storage'](rnd, machine.disk.opened(), CLUSTER, self.masters,
@@ -141,8 +164,14 @@ class Simulation:
         return self
 
     def running(self):
-        node = self.world.node('M1')
-        return node is not None and node.phase == ClusterState.RUNNING
+        return self.primary() is not None
+
+    def primary(self):
+        """The master that serves, of the highest term, or None."""
+        nodes = [self.world.node(name) for name in self.master_names]
+        return max((node for node in nodes if node is not None
+                    and node.phase == ClusterState.RUNNING),
+                   key=lambda node: node.term, default=None)
 
     def run_for(self, seconds, stop=None):
         return self.world.run_for(seconds, stop)
@@ -200,7 +229,7 @@ class Simulation:
 
     def past(self):
         """All that is committed, when nothing goes on."""
-        return read_past(self.world.node('M1').tables.in_force, self.engines())
+        return read_past(self.primary().tables.in_force, self.engines())
 
     def judge(self, workloads=()):
         """Everything that is not as it should be, when nothing goes on."""

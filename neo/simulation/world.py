@@ -16,6 +16,7 @@ class Machine:
         self.address = address      # None: nothing listens here
         self.make_node = make_node  # function(machine, random.Random) -> node
         self.disk = disk
+        self.store = None           # StateStore of a master that has one
         self.permanent = permanent  # is a node that has ended started again?
         self.clock_offset = 0.0     # of processes started from now on
         self.powered = True

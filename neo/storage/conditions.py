@@ -23,7 +23,6 @@ class Conditions:
     def __init__(self, node):
         self._node = node
         self._texts = {}            # what is wrong -> in words
-        self._told = ''             # to the present master
         self._broken = set()        # places
 
     @property
@@ -37,18 +36,15 @@ class Conditions:
             self._node.log('%s', text, level=logging.WARNING)
         elif self._texts.pop(name, None):
             self._node.log('no more: %s', name)
-        self._tell()
+        self.tell()
 
-    def joined(self):
-        """There is a master, which knows nothing yet."""
-        self._told = ''
-        self._tell()
-
-    def _tell(self):
-        text, master = self.text, self._node.master
-        if master is not None and text != self._told:
-            self._told = text
-            self._node.send(master, ConditionChanged(text))
+    def tell(self):
+        """To each master what it does not know yet."""
+        text = self.text
+        for link in self._node.masters.joined():
+            if text != link.told:
+                link.told = text
+                self._node.send(link.peer, ConditionChanged(text))
 
     def broken(self, error):
         """Something in the database is broken (a BrokenData): returns what to answer."""

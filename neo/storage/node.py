@@ -1,5 +1,4 @@
 """The storage: its connections, and in which phase it is."""
-from ..cluster import seek
 from ..cluster.node import Node, handler_table
 from ..protocol import limits
 from ..protocol.packets import Identify
@@ -8,6 +7,7 @@ from . import reads, serve_clients, serve_master
 from .conditions import Conditions
 from .engine.interface import BrokenData
 from .locking import LOCK, Locking
+from .masters import Masters
 from .serve_master import CLEAN
 from .silence import SILENCE, Silence
 from .space import SPACE, Space
@@ -34,13 +34,13 @@ class Storage(Node):
         self.state = State(engine, cluster, self.identity)
         self.identity = self.state.identity
         self.cluster = cluster
-        self.seek = seek.Seek(masters, remind=True)
+        self.masters = Masters(masters)
         self.address, self.name = address, name
         self.phase = ClusterState.RECOVERING
         self.id = self.state.id         # as the primary calls it
-        self.master = None              # Peer, once it has accepted this storage
-        self.term = None                # promised on this connection to the master
-        self.session = 0                # number of this joining
+        self.master = None              # Peer of the one that was promised the highest term …
+        self.term = None                # … on this connection
+        self.session = 0                # number of this joining of that one
         self.written = {}               # key -> Table: of this term, not in force yet
         self.table = None               # PartitionTable in force
         self.partitions = self.state.partitions
@@ -68,10 +68,10 @@ class Storage(Node):
             self.lazily()
         self.tidy()
         self.space.look()
-        self.seek.connect(self)
+        self.masters.connect(self)
 
     def connected(self, peer):
-        peer.kind = NodeKind.MASTER
+        peer.kind, peer.data = NodeKind.MASTER, self.masters.link_to(peer.address)
         state = self.state
         self.ask(peer, Identify(
             NodeKind.STORAGE, state.id, self.identity, self.cluster,
@@ -80,13 +80,26 @@ class Storage(Node):
             state.term, self.name, self.address, float(self.now)))
 
     def connect_failed(self, address, reason):
-        self.seek.failed(self, reason)
+        self.masters.link_to(address).seek.failed(self, reason)
 
     def joined(self, peer, id, session):
-        self.master, self.id, self.session = peer, id, session
-        self.seek.found()
+        link = peer.data
+        link.peer, link.id, link.session, link.told = peer, id, session, ''
+        link.seek.found()
+        if self.master is None:
+            self.id, self.session = id, session
         self.log('joined %s as %s', peer.id, id)
-        self.conditions.joined()
+        self.conditions.tell()
+
+    def obey(self, peer, term):
+        """From now on nobody else, who might go on with what has begun."""
+        former, self.master = self.master, peer
+        if former not in (None, peer):
+            self.close(former)
+            former.data.lost(self, 'term %d was promised to another one' % term)
+        self.term, self.written = term, {}
+        self.id, self.session = peer.data.id, peer.data.session
+        self.masters.promised(self)
 
     def give_up(self, reason):
         self.exit(1, reason)
@@ -97,9 +110,14 @@ class Storage(Node):
             if peer is self.master:
                 self.master = self.term = None
                 self.stop_serving('the master is lost')
-            self.seek.failed(self, 'the connection was lost: %s' % reason)
+            peer.data.lost(self, 'the connection was lost: %s' % reason)
         elif peer.kind == NodeKind.CLIENT:
             serve_clients.disconnected(self, peer)
+
+    def patience(self, peer):
+        if peer.kind == NodeKind.MASTER:
+            return self.masters.patience(peer)
+        return super().patience(peer)
 
     # -- phases -------------------------------------------------------------------------------
     def use_table(self, table):
@@ -174,8 +192,8 @@ class Storage(Node):
             self.lazily()
 
     def timer(self, name):
-        if name == seek.TIMER:
-            self.seek.connect(self)
+        if self.masters.timer(self, name):
+            pass
         elif name == COMMIT:
             self._commit_set = False
             if self.engine.changed:

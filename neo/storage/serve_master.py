@@ -4,9 +4,10 @@ from ..cluster.node import Refused, handles
 from ..cluster.partition_table import PartitionTable
 from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
-from ..protocol.packets import (ClusterStateChanged, Drain, Error, Fill, FindTransactions, Identify,
-                                Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
-                                TableChanged, TableInForce, Unlock, WhatBecameOf, WriteTable)
+from ..protocol.packets import (Canvass, ClusterStateChanged, ConfirmTerm, Drain, Error,
+                                Fill, FindTransactions, Identify, Lock, NodesChanged, RequestTerm,
+                                ReserveOids, Settle, TableChanged, TableInForce, Unlock,
+                                WhatBecameOf, WriteTable)
 from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState,
                               RowTid, TableKey)
 from . import claims, serve_clients
@@ -37,14 +38,27 @@ def not_joined(node, peer, error, context):
         node.give_up('the master refuses this storage: %s' % error.message)
     else:
         node.close(peer)
-        node.seek.failed(node, error.message)
+        peer.data.lost(node, error.message)
 
 
 # -- recovery -------------------------------------------------------------------------------
-def obeyed(node):
-    """Only to be called by who has been promised the highest term."""
-    if node.term is None:
+def obeyed(node, peer):
+    """Is `peer` the one that has been promised the highest term?"""
+    if peer is not node.master:
         raise Refused(ErrorCode.REFUSED, 'no term was promised on this connection')
+
+
+@handles(Canvass, sender=MASTER)
+def canvass(node, peer, packet, request_id):
+    state = node.state
+    node.answer(peer, request_id, Canvass.Answer(
+        state.term, node.masters.is_led(node), state.cluster_id if state.is_member else None,
+        state.table, state.in_force, state.members))
+
+
+@handles(ConfirmTerm, sender=MASTER)
+def confirm_term(node, peer, packet, request_id):
+    node.answer(peer, request_id, ConfirmTerm.Answer(packet.term == node.state.term))
 
 
 @handles(RequestTerm, sender=MASTER)
@@ -55,7 +69,7 @@ def request_term(node, peer, packet, request_id):
     if granted:
         node.stop_serving('term %d begins' % packet.term)
         state.put(term=packet.term, candidate=packet.candidate)
-        node.term, node.written = packet.term, {}
+        node.obey(peer, packet.term)
         node.log('%s recovers the cluster, in term %d', peer, packet.term)
         serve_clients.admit_waiting(node)
     else:
@@ -71,7 +85,7 @@ def request_term(node, peer, packet, request_id):
 
 @handles(WriteTable, sender=MASTER)
 def write_table(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     state, table = node.state, packet.table
     key = TableKey(table.term, table.ptid)
     if table.term != node.term:
@@ -94,13 +108,14 @@ def write_table(node, peer, packet, request_id):
     state.put(cluster_id=packet.cluster_id, history=packet.history, id=node.id,
               partitions=packet.partitions, table=table, members=packet.members)
     node.written[key] = table
+    node.masters.elected()
     node.durable()
     node.answer(peer, request_id, WriteTable.Answer(key))
 
 
 @handles(TableInForce, sender=MASTER)
 def table_in_force(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     table = node.written.get(packet.key)
     if table is not None:
         node.written = {key: later for key, later in node.written.items() if key > packet.key}
@@ -120,7 +135,7 @@ def table_changed(node, peer, packet, request_id):
 
 @handles(Settle, sender=MASTER, phase=RECOVERING)
 def settle(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     for kept in packet.keep:
         if kept.tid is None or not kept.first <= kept.tid <= MAX_TID:
             raise Refused(ErrorCode.REFUSED, '%r can\'t be kept' % (kept,))
@@ -152,7 +167,7 @@ def settled(node, peer, request_id):
 
 @handles(FindTransactions, sender=MASTER)
 def find_transactions(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     engine = node.engine
     locked = {ttid for ttid, *_ in engine.locked()}
     # What its client has claimed to write here, and has not, has left no other trace.
@@ -165,7 +180,7 @@ def find_transactions(node, peer, packet, request_id):
 
 @handles(Fill, sender=MASTER)
 def fill(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     if packet.oid_mark > node.state.oid_mark:
         node.state.put(oid_mark=packet.oid_mark)
         node.lazily()
@@ -173,7 +188,7 @@ def fill(node, peer, packet, request_id):
 
 @handles(ReserveOids, sender=MASTER)
 def reserve_oids(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     if packet.mark > MAX_OID:
         raise Refused(ErrorCode.REFUSED, 'the mark of oids can\'t be %#x' % packet.mark)
     if packet.mark > node.state.oid_mark:
@@ -184,12 +199,14 @@ def reserve_oids(node, peer, packet, request_id):
 
 @handles(ClusterStateChanged, sender=MASTER)
 def cluster_state_changed(node, peer, packet, request_id):
+    if node.master not in (None, peer):
+        return                          # it speaks of its past
     if packet.state == ClusterState.STOPPING:
         node.log('the cluster stops')
         node.stop()
         node.exit(0, 'stopped')
     elif packet.state == RUNNING:
-        obeyed(node)
+        obeyed(node, peer)
         if node.table is None:
             raise ProtocolError('RUNNING without a table')
         if node.phase != RUNNING:
@@ -197,7 +214,10 @@ def cluster_state_changed(node, peer, packet, request_id):
             node.phase = RUNNING
             node.log('serving')
             serve_clients.admit_waiting(node)
+    elif packet.state == ClusterState.VERIFYING:
+        node.masters.elected()
     else:
+        node.masters.doubt()
         node.stop_serving(packet.reason or 'the cluster does not run')
 
 
@@ -263,7 +283,7 @@ def locked(node, peer, request_id, txn):
 
 @handles(Unlock, sender=MASTER)
 def unlock(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     transactions, ttid = node.transactions, packet.ttid
     txn = transactions.by_ttid.get(ttid)
     if txn is not None:
@@ -281,7 +301,7 @@ def unlock(node, peer, packet, request_id):
 
 @handles(WhatBecameOf, sender=MASTER)
 def what_became_of(node, peer, packet, request_id):
-    obeyed(node)
+    obeyed(node, peer)
     txn = node.transactions.by_ttid.get(packet.ttid)
     tid = None if txn is None else txn.tid
     if tid is None:

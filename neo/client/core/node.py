@@ -108,6 +108,11 @@ class ClientNode(Node):
             NodeKind.CLIENT, self.id, self.identity, self.cluster, self.cluster_id, self.history,
             self.term, self.name, None, self.now), context)
 
+    def patience(self, peer):
+        if peer.kind == NodeKind.MASTER and len(self.seek.masters) > 1:
+            return limits.MASTER_TIMEOUT if peer.heard > peer.since else limits.MUTE_TIMEOUT
+        return super().patience(peer)
+
     def connect_failed(self, address, reason):
         if address == self.seek.address:
             self.seek.failed(self, reason)

@@ -141,7 +141,7 @@ class Script(driven.Driven):
         master = self.master()
         master.say(Identify.Answer('M1', id, self.identify.cluster_id and CLUSTER_ID,
                                    self.identify.history and HISTORY, term, session, 0, 0), 1)
-        assert self.node.master is not None
+        assert self.node.masters.joined()
         return master
 
     def recover(self, master, term=1, settle=(), unlock=True, cells=None):
