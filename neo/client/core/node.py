@@ -168,10 +168,10 @@ class ClientNode(Node):
         self.taken = None
         self.ttids.clear()
         self.outcomes.primary_lost()
-        self.links.primary_lost(self)
         error = TransactionFailed('the primary was lost: %s' % reason)
         for transaction in list(self.transactions.values()):
             transaction.primary_lost(self, error)
+        self.links.primary_lost(self)
 
     def storage_found(self, link):
         self.route()

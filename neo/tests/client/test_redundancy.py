@@ -319,3 +319,12 @@ def test_the_first_table_is_taken_without_words():
     assert taken(c) == []
     c.outdates('S2')
     assert taken(c) == [(1, 2)]
+
+
+def test_an_import_that_waits_for_who_is_filled_when_the_primary_is_lost():
+    c, (one, two) = one_is_filled()
+    done = c.do('import_batch', [(15, ' ', b'', b'', b'', [record(1, None, tid=15)])])
+    one.votes()
+    assert not done.done and two.heard
+    c.master.breaks()
+    assert isinstance(done.error, TransactionFailed)
