@@ -54,8 +54,6 @@ class Storage(ConflictResolvingStorage):
                  server_sync=False, **options):
         _refuse(options)
         masters = parse_list(master_nodes)
-        if len(masters) > 1:
-            raise NEOStorageError('more than one master is not available in this version')
         compress = compression.compressor(compress)
         cache_size, wait_timeout = int(cache_size), float(wait_timeout)
         if not isinstance(name, str) or not 0 < len(name) <= limits.MAX_NAME:

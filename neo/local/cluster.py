@@ -16,24 +16,29 @@ class LocalCluster:
     """`directory` keeps databases and logs: started there again, it is the same cluster.
 
     `masters` is what clients need as master_nodes, with `name`; `admin_port` is for neoctl.
-    `daemons` are `master`, those of `storages`, and `admin`.  `port` and `admin_port` are given as
-    a `Port`, or any free one is taken.  As a context manager it is started, waited for, and killed
-    at the end.
+    `daemons` are those of `master_daemons`, of which `master` is the first, those of `storages`,
+    and `admin`.  Several masters have state files, unless `states` says otherwise.  `port`, of the
+    first master, and `admin_port` are given as a `Port`, or any free one is taken.  As a context
+    manager it is started, waited for, and killed at the end.
     """
 
     def __init__(self, directory, storages=2, replicas=0, partitions=12, name='test',
                  host='127.0.0.1', port=None, admin_port=None, autostart=True, admin=True,
-                 databases=None, spawn=Child):
+                 databases=None, spawn=Child, masters=1, states=True):
         self.directory = Path(directory).resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.name, self.replicas, self.spawn = name, replicas, spawn
-        self.port = port or Port(host)
-        self.masters = str(self.port)
+        self.ports = [port or Port(host), *[Port(host) for _ in range(masters - 1)]]
+        self.port = self.ports[0]
+        self.masters = ' '.join(map(str, self.ports))
         self.databases = databases or [
             self.directory / ('storage%d.sqlite' % number) for number in range(1, storages + 1)]
-        self.master = self.daemon(
-            'neomaster', 'master', '--bind', self.masters, '--replicas', replicas, '--partitions',
-            partitions, *(['--autostart', storages] if autostart else []))
+        options = ['--replicas', replicas, '--partitions', partitions,
+                   *(['--autostart', storages] if autostart else [])]
+        self.master_daemons = [
+            self._master(number, port, options, states and masters > 1)
+            for number, port in enumerate(self.ports, 1)]
+        self.master = self.master_daemons[0]
         self.storages = [
             self.daemon('neostorage', 'storage%d' % number, '--bind',
                         '[%s]' % host if ':' in host else host, '--database', database)
@@ -43,6 +48,11 @@ class LocalCluster:
             self.admin_port = admin_port or Port(host)
             self.admin = self.daemon('neoadmin', 'admin', '--bind', self.admin_port)
 
+    def _master(self, number, port, options, has_state):
+        name = 'master%d' % number if len(self.ports) > 1 else 'master'
+        state = ['--state', self.directory / (name + '.state')] if has_state else []
+        return self.daemon('neomaster', name, '--bind', port, *options, *state)
+
     def daemon(self, command, name, *options):
         """A node of this cluster, which is not started, nor kept in `daemons`."""
         return Process(name, 'neo.scripts.' + command,
@@ -51,7 +61,7 @@ class LocalCluster:
 
     @property
     def daemons(self):
-        return [daemon for daemon in (self.master, *self.storages, self.admin) if daemon]
+        return [daemon for daemon in (*self.master_daemons, *self.storages, self.admin) if daemon]
 
     # -- start ------------------------------------------------------------------------------
     def start(self, daemons=None):
@@ -60,7 +70,7 @@ class LocalCluster:
             if not daemon.runs:
                 daemon.wait()
                 daemon.start()
-                if daemon is self.master:
+                if daemon in self.master_daemons:
                     # It has the port, so that nobody can find another master there; and nobody
                     # looks for it in vain, and pauses.
                     daemon.wait_up()
@@ -144,7 +154,8 @@ class LocalCluster:
     def close(self):
         """End everything, however it goes, and give the ports back."""
         self.kill()
-        self.port.close()
+        for port in self.ports:
+            port.close()
         if self.admin_port is not None:
             self.admin_port.close()
 

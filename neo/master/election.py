@@ -59,7 +59,7 @@ class Election:
 
     def joined(self, node, peer):
         if self._is_open(node):
-            node.ask(peer, Canvass(), QUESTION)
+            self.begin(node)            # not at once: all masters see it come
 
     def answered(self, node, peer, answer):
         data = peer.data

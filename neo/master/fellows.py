@@ -66,7 +66,7 @@ class Fellows:
     """`addresses` are those of all masters, this one at `own` included."""
 
     def __init__(self, own, addresses):
-        self.listed = tuple(sorted(Address(*address) for address in addresses or [own]))
+        self.listed = tuple(Address(*address) for address in addresses or [own])
         self.own = Address(*own)
         self._all = {address: Fellow(address) for address in self.listed
                      if len(self.listed) > 1 and address != self.own}
@@ -198,7 +198,7 @@ class Fellows:
 
     def compare(self, node, peer, packet):
         """Raises Refused if who has called was told of other masters."""
-        if packet.masters != self.listed:
+        if set(packet.masters) != set(self.listed):
             raise Refused(ErrorCode.REFUSED, 'its masters are %s, and those of the other one are'
                           ' %s' % (words(packet.masters), words(self.listed)))
         peer.data.durable = packet.durable

@@ -377,12 +377,11 @@ class Master(Node):
         if self.phase == STOPPING:
             self.stopping.leave(self)
             return
-        obedient = self.obedient()
         self.change_phase(RECOVERING, reason)
         self.stop_serving()
         self.recovery.cancel(self)
-        for storage in obedient:
-            self.send(storage, ClusterStateChanged(RECOVERING, reason))
+        for other in self.reached().values():
+            self.send(other, ClusterStateChanged(RECOVERING, reason))
 
     def led(self, packet):
         """It was elected, and has sent this WriteTable."""

@@ -54,10 +54,9 @@ class Recovery:
     def begin(self, node):
         """Start over.  Not at once again and again: a storage that fails each time must not use up
         all terms."""
-        obedient = node.obedient()
         self.cancel(node)
         if node.fellows or node.now < self._earliest:
-            for peer in obedient:
+            for peer in node.reached().values():
                 node.send(peer, ClusterStateChanged(RECOVERING, node.reason))
         if node.fellows:
             node.election.begin(node)
@@ -106,6 +105,7 @@ class Recovery:
         if node.fellows:
             self._hold_back(node)
             node.election.stood(node)
+            node.log('stands for primary, in term %d', term)
         for peer in voters:
             self._ask(node, peer)
         self.consider(node)
@@ -144,6 +144,8 @@ class Recovery:
         if node.phase == RECOVERING and not node.fellows:
             self.stand(node)
         elif node.phase == RECOVERING:
+            node.log('%s has promised term %d to another one', node.describe(peer.id),
+                     answer.promised)
             self.begin(node)            # the other one may be alive
         elif node.fellows:
             node.begin_again('%s has promised term %d' % (node.describe(peer.id), answer.promised))

@@ -19,9 +19,10 @@ class Voter:
         self.written = {}               # TableKey -> Table, of that term, not in force yet
         self._until = 0.0               # how long it is a candidate that others let try
 
-    def is_led(self, node):
-        """Is there a primary, or somebody who is about to be?"""
-        return (self.leader is not None and not self.leader.silent and node.now < self._until)
+    def is_led(self, node, asker=None):
+        """Is there a primary, or somebody who is about to be one, other than this Fellow?"""
+        return (self.leader is not None and self.leader.data is not asker
+                and not self.leader.silent and node.now < self._until)
 
     @property
     def primary(self):
@@ -68,7 +69,7 @@ def compare_masters(node, peer, packet, request_id):
 def canvass(node, peer, packet, request_id):
     state = node.state
     node.answer(peer, request_id, Canvass.Answer(
-        max(state.term, node.term), node.leads or node.voter.is_led(node),
+        max(state.term, node.term), node.leads or node.voter.is_led(node, peer.data),
         node.cluster.id if node.tables.base is not None or state.is_member else None,
         state.table, state.in_force, state.members))
 

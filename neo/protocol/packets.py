@@ -473,7 +473,7 @@ class Canvass:
 
 @request(code=71, route='master -> master')
 class CompareMasters:
-    """The masters that the sender was told of, in order; who was told of others refuses."""
+    """The masters that the sender was told of; who was told of others refuses."""
     masters: List(Address, MAX_MASTERS)
     durable: Bool                   # has it a state file?
 

@@ -2,6 +2,7 @@
 import sys
 from contextlib import suppress
 
+from ..master.state import StateError
 from ..runtime.addresses import ListenError
 from ..runtime.logs import Log
 from ..runtime.loop import Loop
@@ -28,7 +29,7 @@ def run_daemon(daemon, description, arguments, check, make):
     except UsageError as e:
         status = 2
         reason = e
-    except (ListenError, EngineError) as e:
+    except (ListenError, EngineError, StateError) as e:
         status = 1
         reason = e
     except OSError as e:

@@ -2,19 +2,27 @@
 import random
 import sys
 
+from ..cluster.addresses import readable
 from ..master.node import Master
+from ..runtime.statefile import StateFile
+from .checks import check_writable
 from .daemon import run_daemon
 from .options import MASTER, UsageError
 
 
 def check(options):
-    if len(options.masters) > 1:
-        raise UsageError('more than one master is not available in this version')
+    if len(options.masters) > 1 and options.bind not in options.masters:
+        raise UsageError('--bind: %s is none of the masters, %s' % (
+            readable(options.bind), ' '.join(map(readable, options.masters))))
+    if options.state is not None:
+        check_writable('--state', options.state)
 
 
 def make(options, address):
     given = {key: getattr(options, key) for key in ('partitions', 'replicas', 'autostart')}
+    store = None if options.state is None else StateFile(options.state)
     return Master(random.Random(), options.cluster, address, name=options.name,
+                  masters=options.masters if len(options.masters) > 1 else (), store=store,
                   **{key: value for key, value in given.items() if value is not None})
 
 

@@ -1,5 +1,4 @@
 """The command neosimple: a whole cluster on this machine, in the foreground."""
-import argparse
 import ctypes
 import os
 import signal
@@ -44,8 +43,8 @@ def parser():
                         help='how many storages (default: 2)')
     result.add_argument('--replicas', type=number(0, limits.MAX_REPLICAS), metavar='N',
                         help='extra copies (default: 1, or 0 with one storage)')
-    result.add_argument('--masters', type=number(1, 100), default=1, metavar='N',
-                        help=argparse.SUPPRESS)         # there is one in this version
+    result.add_argument('--masters', type=number(1, limits.MAX_MASTERS), default=1, metavar='N',
+                        help='how many masters (default: 1)')
     result.add_argument('--partitions', type=number(1, limits.MAX_PARTITIONS), default=12,
                         metavar='N', help='rows of the table (default: 12)')
     result.add_argument('--cluster', type=cluster_name, default='test', metavar='NAME',
@@ -68,8 +67,6 @@ def parser():
 def parse(arguments):
     grammar = parser()
     options = grammar.parse_args(arguments)
-    if options.masters > 1:
-        grammar.error('more than one master is not available in this version')
     if options.replicas is None:
         options.replicas = min(1, options.storages - 1)
     if options.replicas >= options.storages:
@@ -192,7 +189,8 @@ def make(options, directory):
         return Port(host) if options.command else preferred(host, usual)
     return LocalCluster(
         directory, options.storages, options.replicas, options.partitions, options.cluster, host,
-        port(options.port, MASTER_PORT), port(options.admin_port, ADMIN_PORT))
+        port(options.port, MASTER_PORT), port(options.admin_port, ADMIN_PORT),
+        masters=options.masters)
 
 
 def main(arguments=None):

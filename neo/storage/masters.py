@@ -57,9 +57,10 @@ class Masters:
         return limits.PEER_TIMEOUT
 
     # -- who leads ----------------------------------------------------------------------------
-    def is_led(self, node):
-        """Is there a primary that is heard, or somebody who is about to be one?"""
-        return node.master is not None and not node.master.silent and node.now < self._until
+    def is_led(self, node, asker):
+        """Is another one than `asker` a primary that is heard, or about to be one?"""
+        return (node.master not in (None, asker) and not node.master.silent
+                and node.now < self._until)
 
     def promised(self, node):
         self._until = node.now + limits.CANDIDATE_TIME

@@ -52,7 +52,7 @@ def obeyed(node, peer):
 def canvass(node, peer, packet, request_id):
     state = node.state
     node.answer(peer, request_id, Canvass.Answer(
-        state.term, node.masters.is_led(node), state.cluster_id if state.is_member else None,
+        state.term, node.masters.is_led(node, peer), state.cluster_id if state.is_member else None,
         state.table, state.in_force, state.members))
 
 

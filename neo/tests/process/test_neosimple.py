@@ -190,7 +190,7 @@ def test_a_command_that_is_killed_and_one_that_is_not_there():
 
 
 @pytest.mark.parametrize('arguments, said', [
-    (['--masters', '2'], 'more than one master is not available in this version'),
+    (['--masters', '16'], 'masters'),
     (['--storages', '2', '--replicas', '2'], '2 replicas need at least 3 storages'),
     (['--storages', '0'], 'storages'), (['--nonsense'], 'unrecognized')])
 def test_what_is_refused(arguments, said):

@@ -86,7 +86,6 @@ def test_command_line(daemon, arguments, key, value):
     (MASTER, ['-r', '-1'], "--replicas: '-1' is not a number from 0 to 15"),
     (MASTER, ['-p', '0'], 'from 1 to 10000'),
     (MASTER, ['-A', 'x'], 'from 1 to'),
-    (MASTER, ['-d', 'f'], '--state is not available in this version'),
     (STORAGE, ['-e', 'RocksDB'], '--engine is not available in this version'),
     (STORAGE, ['-w', '5'], '--wait is not available in this version'),
     (STORAGE, ['-a', 'Oracle'], "--adapter: 'Oracle' is none of SQLite, MySQL"),
@@ -206,7 +205,7 @@ def test_what_the_example_calls_unavailable_is(conf, section, daemon):
     text = commented_in()
     for paragraph in text.split('\n\n'):
         keys = re.findall(r'(?m)^(\w+) = ', paragraph)
-        later = re.search(r'[Nn]ot available|Several', paragraph) is not None
+        later = re.search(r'[Nn]ot available', paragraph) is not None
         for key in keys:
             option = next(option for option in options.OPTIONS if option.key == key)
             assert later >= option.later, key
@@ -260,12 +259,12 @@ def test_a_database_of_another_cluster(tmp_path):
 
 
 def test_several_masters():
-    """They are known to who looks for the primary; there is one in this version."""
     masters = ['-m', 'h:1, i:1']
     for daemon in STORAGE, ADMIN:
         assert parsed(daemon, *BASE, *masters).masters == [('h', 1), ('i', 1)]
-    with pytest.raises(UsageError, match='more than one master is not available in this version'):
-        neomaster.check(parsed(MASTER, *BASE, *masters))
+    neomaster.check(parsed(MASTER, *BASE, *masters, '-b', 'i:1'))
+    with pytest.raises(UsageError, match='--bind: j:1 is none of the masters, h:1 i:1'):
+        neomaster.check(parsed(MASTER, *BASE, *masters, '-b', 'j:1'))
 
 
 # -- --check-config -----------------------------------------------------------------------------
