@@ -3,7 +3,7 @@ from ..cluster.addresses import readable
 from ..cluster.node import handles
 from ..cluster.seek import FINAL
 from ..protocol import limits
-from ..protocol.packets import (ClusterStateChanged, Error, Identify, NodesChanged,
+from ..protocol.packets import (ClusterStateChanged, Error, Identify, Leave, NodesChanged,
                                 TableChanged)
 from ..protocol.types import ClusterState, NodeKind
 
@@ -42,6 +42,11 @@ def nodes_changed(admin, peer, packet, request_id):
 def table_changed(admin, peer, packet, request_id):
     admin.table = packet.table
     admin.partitions = len(packet.table[3])
+
+
+@handles(Leave, sender=MASTER)
+def leave(admin, peer, packet, request_id):
+    admin.exit(0, packet.reason)
 
 
 @handles(ClusterStateChanged, sender=MASTER)

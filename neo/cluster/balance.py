@@ -14,7 +14,7 @@ from itertools import groupby
 
 from ..protocol.types import CellState
 from .ids import node_order
-from .partition_table import READABLE, PartitionTable
+from .partition_table import READABLE
 
 UP_TO_DATE, OUT_OF_DATE = CellState.UP_TO_DATE, CellState.OUT_OF_DATE
 FEEDING = CellState.FEEDING
@@ -39,8 +39,8 @@ def tweak(table, homes, leaving=()):
                              'is 1' if len(homes) == 1 else 'are %d' % len(homes)))
     chosen = Assignment(table, homes, copies).rows
     concerned = homes.keys() | set(leaving)
-    return settled(_next(table, [
-        _changed(row, storages, concerned) for row, storages in zip(table.rows, chosen)]))
+    rows = [_changed(row, storages, concerned) for row, storages in zip(table.rows, chosen)]
+    return table.next([_settled(row, copies) for row in rows])
 
 
 def _changed(row, storages, concerned):
@@ -58,7 +58,7 @@ def settled(table):
     """The next table, without the feeding cells that nothing depends on any more; the same one if
     there are none."""
     rows = [_settled(row, table.replicas + 1) for row in table.rows]
-    return table if rows == table.rows else _next(table, rows)
+    return table if rows == table.rows else table.next(rows)
 
 
 def _settled(row, copies):
@@ -70,22 +70,21 @@ def _settled(row, copies):
 def dropped(table, storages):
     """The next table, without any cell of these.  Raises Impossible if they have the last readable
     copy of a row."""
-    rows = [{id: state for id, state in row.items() if id not in storages} for row in table.rows]
-    result = _next(table, rows)
-    lost = [row for row, readable in enumerate(result.readable) if not readable]
+    lost = only_on(table, storages)
     if lost:
         raise Impossible('of %s there is no other copy that can be read' % rows_text(lost))
-    return result
+    return table.next([{id: state for id, state in row.items() if id not in storages}
+                       for row in table.rows])
 
 
-def with_replicas(table, replicas):
-    """The next table, with the same cells, of which so many more copies are wanted."""
-    return PartitionTable(table.term, table.ptid + 1, replicas, table.rows, table.masters)
+def only_on(table, storages):
+    """Rows of which nobody else has a readable copy."""
+    return [row for row, readable in enumerate(table.readable) if not set(readable) - set(storages)]
 
 
-def _next(table, rows):
-    # What several steps make of a table is one step for everybody else.
-    return PartitionTable(table.term, table.ptid + 1, table.replicas, rows, table.masters)
+def lacking(table):
+    """Rows with fewer readable copies than are wanted."""
+    return [row for row, readable in enumerate(table.readable) if len(readable) <= table.replicas]
 
 
 def rows_text(rows):

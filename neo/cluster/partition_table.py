@@ -95,6 +95,12 @@ class PartitionTable:
             rows[row][storage] = state
         return PartitionTable(self.term, self.ptid + 1, self.replicas, rows, self.masters)
 
+    def next(self, rows=None, replicas=None):
+        """The next one of the same primary, with other rows, or another number of copies."""
+        return PartitionTable(self.term, self.ptid + 1,
+                              self.replicas if replicas is None else replicas,
+                              self.rows if rows is None else rows, self.masters)
+
     def with_masters(self, masters):
         """The next one of the same primary, in which these masters vote."""
         return PartitionTable(self.term, self.ptid + 1, self.replicas, self.rows, masters)

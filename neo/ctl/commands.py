@@ -3,7 +3,8 @@ import argparse
 import re
 
 from ..cluster.ids import LETTERS, tid_at
-from ..protocol.packets import DescribeCluster, SetClusterState
+from ..protocol.packets import (AddStorages, DescribeCluster, DropStorage, KillNode,
+                                SetClusterState, SetReplicas, Tweak)
 from ..protocol.types import ClusterState, MAX_ID, NodeKind
 from . import show
 
@@ -70,9 +71,13 @@ class Command:
         self.request, self.show, self.data = request, show, data
 
 
-def order(state):
-    return Command(SetClusterState(state), lambda answer: [answer.message],
+def message(request):
+    return Command(request, lambda answer: [answer.message],
                    lambda answer: {'message': answer.message})
+
+
+def order(state):
+    return message(SetClusterState(state))
 
 
 def description(lines, data, *arguments):
@@ -110,6 +115,26 @@ def _print(name):
     return lambda options: description(getattr(show, name + '_lines'), getattr(show, name))
 
 
+def _set_replicas(options):
+    return message(SetReplicas(options.replicas))
+
+
+def _add(options):
+    return message(AddStorages(() if 'all' in options.nodes else tuple(options.nodes)))
+
+
+def _tweak(options):
+    return Command(Tweak(tuple(options.nodes), options.dry_run), show.tweak_lines, show.tweak)
+
+
+def _drop(options):
+    return message(DropStorage(options.node))
+
+
+def _kill(options):
+    return message(KillNode(options.node))
+
+
 def _later(name):
     def refuse(options):
         raise NotAvailable(LATER % name)
@@ -140,6 +165,7 @@ def add_commands(parser, parent):
     add(commands, 'start', _start, 'start a new cluster with the storages that are there')
     _add_print(group('print', 'print what the cluster is like'), add)
     _add_set(group('set', 'change the cluster'), add)
+    _add_changes(commands, add)
     _add_unavailable(commands, add)
     add(commands, 'stop', _stop, 'end what is in progress and stop all nodes')
 
@@ -163,17 +189,28 @@ def _add_print(what, add):
 def _add_set(what, add):
     sub = add(what, 'cluster', _set_cluster, 'the state: RUNNING or STOPPING')
     sub.add_argument('state', type=cluster_state, metavar='STATE')
-    _add_later(what, add, 'replicas', 'set replicas').add_argument('replicas', type=number)
+    sub = add(what, 'replicas', _set_replicas, 'how many copies of each row are wanted beside the'
+              ' first one; `tweak` makes them, or removes them')
+    sub.add_argument('replicas', type=number, metavar='N')
+
+
+def _add_changes(commands, add):
+    sub = add(commands, 'add', _add, 'let storages that wait (PENDING) belong to the cluster, first'
+              ' without any rows: `tweak` gives them some')
+    sub.add_argument('nodes', nargs='+', type=node_or_all, metavar='NODE', help='or: all')
+    sub = add(commands, 'tweak', _tweak, 'spread the rows evenly over the storages that run; who is'
+              ' down keeps what it has and does not count')
+    sub.add_argument('-n', action='store_true', dest='dry_run', help='only show what would be done')
+    sub.add_argument('nodes', nargs='*', type=node, metavar='NODE',
+                     help='about to be dropped: what it has is copied elsewhere')
+    sub = add(commands, 'drop', _drop, 'remove a storage from the cluster; if it runs, it ends')
+    sub.add_argument('node', type=node, metavar='NODE')
+    sub = add(commands, 'kill', _kill, 'end the process of a storage or of an admin node')
+    sub.add_argument('node', type=node, metavar='NODE')
 
 
 def _add_unavailable(commands, add):
     """What comes later is known, so that it is refused for what it is."""
-    _add_later(commands, add, 'add').add_argument('nodes', nargs='+', type=node_or_all)
-    sub = _add_later(commands, add, 'tweak')
-    sub.add_argument('-n', action='store_true', dest='dry_run')
-    sub.add_argument('nodes', nargs='*', type=node)
-    for name in 'drop', 'kill':
-        _add_later(commands, add, name).add_argument('node', type=node)
     _add_later(commands, add, 'check').add_argument('arguments', nargs='+', type=_check_argument)
     _add_later(commands, add, 'truncate').add_argument('tid', type=tid)
     _add_later(commands, add, 'flush_log')

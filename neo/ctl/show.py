@@ -1,6 +1,6 @@
 """What neoctl prints, from the description of a cluster: lines for people, data for programs."""
 from ..cluster.addresses import readable
-from ..cluster.ids import moment
+from ..cluster.ids import moment, node_order
 from ..cluster.partition_table import PartitionTable
 from ..protocol.types import ClusterState, NodeKind, NodeState
 
@@ -65,10 +65,13 @@ def pt(description, first=0, last=None, node=None):
     if not first <= last < table.partitions:
         raise Nothing('there are no rows %d to %d: the table has rows 0 to %d'
                       % (first, last, table.partitions - 1))
-    storages = table.storages() if node is None else [node]
-    if node is not None and node not in table.storages():
-        raise Nothing('%s has no cell in the table' % node)
-    states = {info.id: NodeState(info.state) for info in description.nodes}
+    states = {info.id: NodeState(info.state) for info in description.nodes
+              if info.kind == NodeKind.STORAGE}
+    storages = sorted({*table.storages(), *states}, key=node_order)
+    if node is not None:
+        if node not in storages:
+            raise Nothing('there is no storage %s' % node)
+        storages = [node]
     return {'ptid': table.ptid, 'replicas': table.replicas, 'partitions': table.partitions,
             'first': first, 'storages': [
                 {'id': storage, 'state': states.get(storage, NodeState.UNKNOWN).name,
@@ -81,6 +84,21 @@ def pt_lines(description, first=0, last=None, node=None):
     return ['# ptid: %(ptid)d, replicas: %(replicas)d' % table] + [
         '%s %s %s' % (storage['id'].ljust(width), LETTERS[NodeState[storage['state']]],
                       storage['cells']) for storage in table['storages']]
+
+
+# -- what is or would be done -----------------------------------------------------------------
+def tweak(answer):
+    table = PartitionTable.unpack(answer.table)
+    return {'message': answer.message, 'ptid': table.ptid, 'replicas': table.replicas,
+            'storages': [{'id': storage, 'cells': table.letters(storage)}
+                         for storage in table.storages()]}
+
+
+def tweak_lines(answer):
+    found = tweak(answer)
+    width = max(len(storage['id']) for storage in found['storages'])
+    return ['%s %s' % (storage['id'].ljust(width), storage['cells'])
+            for storage in found['storages']] + [found['message']]
 
 
 # -- ids, summary -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def node_info(master, id):
         name, address = (known.name, known.address) if known is not None else ('', None)
         return NodeInfo(id, kind, address, NodeState.DOWN, name, '')
     data = peer.data
-    pending = kind == NodeKind.STORAGE and id not in master.tables.storages()
+    pending = kind == NodeKind.STORAGE and not belongs(master, id)
     return NodeInfo(id, kind, data.address, NodeState.PENDING if pending else NodeState.RUNNING,
                     data.name, condition_of(peer))
 
@@ -44,7 +44,7 @@ def condition_of(peer):
 def changed(master, id):
     """This node has come, gone or changed.  Who is gone for good is removed; a storage of the table
     is down."""
-    if id in master.members.joined or id in master.tables.storages():
+    if id in master.members.joined or belongs(master, id):
         packet = NodesChanged((node_info(master, id),), ())
     else:
         packet = NodesChanged((), (id,))
@@ -108,8 +108,14 @@ def table_changed(master):
 
 
 def storages(master):
-    """Those there are, and those of the table, in order."""
-    return sorted({*master.members.storages, *master.tables.storages()}, key=node_order)
+    """Those there are, and those that belong to the cluster, in order."""
+    return sorted({*master.members.storages, *master.tables.storages(), *master.members.added()},
+                  key=node_order)
+
+
+def belongs(master, id):
+    """Was this storage added to the cluster?"""
+    return master.members.is_added(id) or id in master.tables.storages()
 
 
 @handles(ConditionChanged, sender=NodeKind.STORAGE)

@@ -4,6 +4,7 @@ from ..protocol.limits import MAX_OIDS_AHEAD
 from ..protocol.packets import (ClientIsSilent, Finish, Invalidate, Lock, Sync, TakeOids, TakeTtids,
                                 Unlock)
 from ..protocol.types import MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind
+from . import announcements
 
 CLIENT = NodeKind.CLIENT
 RUNNING = ClusterState.RUNNING
@@ -121,8 +122,9 @@ def check_votes(master, packet, touched):
         if id in storages or id in away:
             raise Refused(ErrorCode.REFUSED, '%s has voted twice' % id)
         peer = known.get(id)
-        if peer is None or peer.data.session != ballot.session or id not in table.storages():
-            away.add(id)                # or it has been taken out of the table
+        if peer is None or peer.data.session != ballot.session or (
+                not announcements.belongs(master, id)):
+            away.add(id)                # or it was dropped
         else:
             storages[id] = peer
     readable = table.readable

@@ -111,6 +111,7 @@ class Creation:
         for peer in node.members.storages.values():
             node.members.enlist(peer)
         storages = list(node.members.known)
+        node.members.set_added(storages, True)
         node.fellows.rename(node)
         masters = node.enlist_masters()
         node.log('a new cluster is created, with %s', ', '.join(node.members.known))

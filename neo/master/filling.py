@@ -8,6 +8,7 @@
 
 Of a cell that was there before, *finish* says whether what is committed has been written to it.
 """
+from ..cluster.balance import settled
 from ..cluster.node import handles
 from ..protocol.packets import Fill, Filled
 from ..protocol.types import ClusterState, NodeKind
@@ -128,7 +129,7 @@ class Filling:
         """Those that are ready are up to date with one table, once no other one is under way."""
         if self._ready and not node.tables.pending:
             ready, self._ready = self._ready, {}
-            node.tables.write(node, node.tables.newest.filled(ready), lambda node: None)
+            node.tables.write(node, settled(node.tables.newest.filled(ready)), lambda node: None)
 
 
 @handles(Filled, sender=NodeKind.STORAGE, phase=SERVING)

@@ -161,7 +161,20 @@ class Members:
         return True
 
     def _remember(self, id, data):
-        self.known[id] = Member(id, data.identity, data.name, data.address)
+        self.known[id] = Member(id, data.identity, data.name, data.address, self.is_added(id))
+
+    # -- who belongs to the cluster -----------------------------------------------------------
+    def is_added(self, id):
+        return id in self.known and self.known[id].added
+
+    def added(self):
+        """Ids of the storages that belong to the cluster, in order."""
+        return [member.id for member in self.written() if member.added]
+
+    def set_added(self, ids, added):
+        """It is written with the next table."""
+        for id in ids:
+            self.known[id] = self.known[id]._replace(added=added)
 
     # -- masters ------------------------------------------------------------------------------
     def master_id(self, identity, number):
@@ -178,7 +191,7 @@ class Members:
 
     def enlist_master(self, id, identity, name, address):
         """It votes from now on."""
-        self.known[id] = Member(id, identity, name, address)
+        self.known[id] = Member(id, identity, name, address, False)
         self._owned[MASTER][identity] = id
 
     def forget(self):

@@ -76,6 +76,7 @@ class Master(Node):
         self._waits_since = 0.0         # … and since when it is that
         self.waiting = {}               # connection -> (peer, Identify, request id) of clients
         self._awaited = None            # Pending: the first one when it was looked at last
+        self.ordered = orders.Ordered()
 
     def starting(self):
         self.log('master of cluster %s on %s:%d', self.cluster.name, *self.address)
@@ -496,6 +497,7 @@ class Master(Node):
     def stop_serving(self):
         """Close clients, who come back by themselves; what is in finish is settled later."""
         self.transactions = self.oids = self.outcomes = self.filling = self.verification = None
+        self.ordered.give_up(self)
         clients = list(self.members.clients.values())
         for peer in clients:
             self.members.leave(peer)

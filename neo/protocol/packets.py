@@ -165,6 +165,12 @@ class Drain:
         pass
 
 
+@packet(code=17, route='master -> storage, master -> admin')
+class Leave:
+    """The operator wants the process of the receiver to end."""
+    reason: Text
+
+
 @packet(code=18, route='master -> storage')
 class Fill:
     """Copy these out-of-date rows from who can read them, up to and including `upto`.  Whatever is
@@ -456,6 +462,54 @@ class DescribeIds:
         cluster_id: Optional(Uuid)
         last_tid: Tid
         last_oid: Oid
+
+
+@request(code=63, route='ctl -> admin, admin -> master')
+class AddStorages:
+    """These storages, which wait, belong to the cluster; without any, all that wait do."""
+    nodes: List(NodeId)
+
+    class Answer:
+        message: Text
+
+
+@request(code=64, route='ctl -> admin, admin -> master')
+class Tweak:
+    """Spread the rows evenly over the storages that run, but for those that are `leaving`.  With
+    `dry_run` nothing is changed."""
+    leaving: List(NodeId)
+    dry_run: Bool
+
+    class Answer:
+        message: Text
+        table: Table                # as it is or would be from now on
+
+
+@request(code=65, route='ctl -> admin, admin -> master')
+class DropStorage:
+    """This storage does not belong to the cluster any more."""
+    node: NodeId
+
+    class Answer:
+        message: Text
+
+
+@request(code=66, route='ctl -> admin, admin -> master')
+class SetReplicas:
+    """So many copies of each row are wanted, beside the first one."""
+    replicas: Count
+
+    class Answer:
+        message: Text
+
+
+@request(code=67, route='ctl -> admin, admin -> master')
+class KillNode:
+    """End the process of a storage, or of another admin."""
+    node: NodeId
+
+    class Answer:
+        message: Text
 
 
 # -- several masters (docs/decisions/masters.md) ------------------------------------------------

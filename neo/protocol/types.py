@@ -228,8 +228,9 @@ readable cell do.""", term=Term, ptid=Count, replicas=_integer('Replicas', limit
                masters=List(NodeId, limits.MAX_MASTERS))
 Rows = List(Count, limits.MAX_PARTITIONS)       # of a partition table
 Member = Struct('Member', """Which storage or master has an id: it is known by its identity before
-it knows its id itself.  By its last name and address, people know it while it is away.""",
-                id=NodeId, identity=Uuid, name=Text, address=Optional(Address))
+it knows its id itself.  By its last name and address, people know it while it is away.  Storages
+that were not `added` have no part in the cluster yet.""",
+                id=NodeId, identity=Uuid, name=Text, address=Optional(Address), added=Bool)
 NodeInfo = Struct('NodeInfo', """`condition` says in words what is wrong with the node, if anything
 is.""", id=NodeId, kind=NodeKindType, address=Optional(Address),
                   state=NodeStateType, name=Label, condition=Text)

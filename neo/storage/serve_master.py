@@ -5,9 +5,9 @@ from ..cluster.partition_table import PartitionTable
 from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
 from ..protocol.packets import (Canvass, ClusterStateChanged, ConfirmTerm, Drain, Error,
-                                Fill, FindTransactions, Identify, Lock, NodesChanged, RequestTerm,
-                                ReserveOids, Settle, TableChanged, TableInForce, Unlock,
-                                WhatBecameOf, WriteTable)
+                                Fill, FindTransactions, Identify, Leave, Lock, NodesChanged,
+                                RequestTerm, ReserveOids, Settle, TableChanged, TableInForce,
+                                Unlock, WhatBecameOf, WriteTable)
 from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState,
                               RowTid, TableKey)
 from . import claims, serve_clients
@@ -195,6 +195,12 @@ def reserve_oids(node, peer, packet, request_id):
         node.state.put(oid_mark=packet.mark)
     node.durable()
     node.answer(peer, request_id, ReserveOids.Answer(packet.mark))
+
+
+@handles(Leave, sender=MASTER)
+def leave(node, peer, packet, request_id):
+    node.stop()
+    node.exit(0, packet.reason)
 
 
 @handles(ClusterStateChanged, sender=MASTER)

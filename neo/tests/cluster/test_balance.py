@@ -109,7 +109,8 @@ def test_nothing_to_settle():
 
 
 def test_dropped():
-    assert letters(balance.dropped(table('S1 UU', 'S2 UO'), ['S2'])) == ['S1 UU']
+    after = balance.dropped(table('S1 UU', 'S2 UO', replicas=1), ['S2'])
+    assert letters(after) == ['S1 UU'] and balance.lacking(after) == [0, 1]
 
 
 def test_last_copy_is_not_dropped():
@@ -117,8 +118,8 @@ def test_last_copy_is_not_dropped():
         balance.dropped(table('S1 UUUU', 'S2 OOUO'), ['S1'])
 
 
-def test_with_replicas():
-    after = balance.with_replicas(table('S1 UU'), 2)
+def test_more_copies_are_wanted_and_nothing_changes_yet():
+    after = table('S1 UU').next(replicas=2)
     assert (after.replicas, after.key, letters(after)) == (2, (1, 2), ['S1 UU'])
 
 
@@ -143,7 +144,7 @@ class Cluster:
         self.homes = {id: home for id, home in homes.items() if id not in (*leaving, *away)}
         self.leaving = [id for id in leaving if id not in away]
         self.copies = rnd.randint(0, max(0, len(self.homes) - 1)) + 1
-        self.table = balance.with_replicas(self.table, self.copies - 1)
+        self.table = self.table.next(replicas=self.copies - 1)
 
     def change(self, rnd, homes):
         chosen = rnd.sample(list(homes), rnd.randint(self.table.replicas + 1, len(homes)))

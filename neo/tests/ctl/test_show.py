@@ -6,7 +6,7 @@ import pytest
 
 from neo.cluster.ids import tid_at
 from neo.ctl import show
-from neo.protocol.packets import DescribeCluster
+from neo.protocol.packets import DescribeCluster, Tweak
 from neo.protocol.types import CellState, ClusterState, NodeInfo, NodeKind, NodeState, Table
 
 U, B, F, C = (CellState.UP_TO_DATE, CellState.OUT_OF_DATE, CellState.FEEDING, CellState.CORRUPTED)
@@ -61,15 +61,27 @@ def test_part_of_the_table():
 
 def test_ids_of_different_length_are_aligned():
     table = Table.of((1, 1, 0, ((('S2', U), ('S10', U)),), ()))
-    assert show.pt_lines(description(table=table))[1:] == ['S2  D U', 'S10 U U']
+    assert show.pt_lines(description(table=table, nodes=()))[1:] == ['S2  U U', 'S10 U U']
 
 
 @pytest.mark.parametrize('arguments, said', [
     ((3,), 'rows 3 to 2: the table has rows 0 to 2'), ((2, 1), 'no rows 2 to 1'),
-    ((0, 3), 'no rows 0 to 3'), ((0, 2, 'S5'), 'S5 has no cell')])
+    ((0, 3), 'no rows 0 to 3'), ((0, 2, 'S5'), 'there is no storage S5')])
 def test_what_is_not_in_the_table(arguments, said):
     with pytest.raises(show.Nothing, match=said):
         show.pt_lines(description(), *arguments)
+
+
+def test_storages_without_rows_are_shown():
+    waiting = NodeInfo('S10', NodeKind.STORAGE, None, NodeState.PENDING, '', '')
+    assert show.pt_lines(description(nodes=(*NODES, waiting)))[1:] == [
+        'S1  R UU.', 'S2  D OFC', 'S10 P ...']
+
+
+def test_what_is_or_would_be_moved():
+    answer = Tweak.Answer('what it does', Table.of((2, 15, 1, ROWS, ())))
+    assert show.tweak_lines(answer) == ['S1 UU.', 'S2 OFC', 'what it does']
+    assert show.tweak(answer)['storages'][1] == {'id': 'S2', 'cells': 'OFC'}
 
 
 def test_no_table_yet():

@@ -68,7 +68,7 @@ class Conversation(driven.Driven):
             history=b'h' * 16, term=3, name='storage_%02d' % number,
             address=('10.0.0.%d' % number, 1234))
         members = tuple(Member(s, bytes([int(s[1:])]) * 16, 'storage_%02d' % int(s[1:]),
-                               ('10.0.0.%d' % int(s[1:]), 1234)) for s in storages)
+                               ('10.0.0.%d' % int(s[1:]), 1234), True) for s in storages)
         state.setdefault('table', table(*storages))
         grant(storage, members=members, **state)
         return storage

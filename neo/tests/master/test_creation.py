@@ -53,7 +53,7 @@ def test_not_while_somebody_knows_a_cluster(first):
     order(admin)
     assert admin.take(Error)[0].error == ErrorCode.NOT_READY
     assert not empty.hears(WriteTable)
-    grant(old, table('S1'), members=[('S1', b'\1' * 16, '', None)])
+    grant(old, table('S1'), members=[('S1', b'\1' * 16, '', None, True)])
     assert write(old).cluster_id == KNOWS['cluster_id']
 
 
@@ -65,7 +65,7 @@ def test_who_comes_before_the_table_is_in_force_and_knows_a_cluster_stops_it():
     old = talk.storage(id='S1', identity=b'\1' * 16, term=3, **KNOWS)
     empty.say(WriteTable.Answer(new.table[:2]), request_id)
     assert not empty.hears(TableInForce)
-    grant(old, table('S1'), members=[('S1', b'\1' * 16, '', None)])
+    grant(old, table('S1'), members=[('S1', b'\1' * 16, '', None, True)])
     written = write(old)
     assert written.cluster_id == KNOWS['cluster_id'] != new.cluster_id
     old.reply(Settle, 0)
@@ -77,7 +77,7 @@ def test_a_cluster_of_which_no_table_was_in_force_was_not_created():
     talk = Conversation(autostart=1)
     empty = talk.storage(id='S1')
     grant(empty, table('S1', term=1, ptid=1), was_in_force=False,
-          members=[('S1', empty.identity, '', None)])
+          members=[('S1', empty.identity, '', None, True)])
     packet = write(empty)
     assert packet.table.ptid == 1 and empty.hears(TableInForce)
 

@@ -13,7 +13,8 @@ def test_the_id_of_a_newcomer_is_kept_by_others_before_it_is_itself():
     talk, (first, second) = running(2, replicas=1)
     newcomer = talk.storage(name='third')
     grant(newcomer)
-    assert write(first).members[2] == ('S3', newcomer.identity, 'third', ('127.0.0.1', 20000))
+    assert write(first).members[2] == (
+        'S3', newcomer.identity, 'third', ('127.0.0.1', 20000), False)
     assert not newcomer.hears(WriteTable)
     write(second)
     assert newcomer.hears(WriteTable)
@@ -52,7 +53,7 @@ def test_ids_go_on_after_the_highest_that_may_be_claimed():
 
 def test_no_id_is_given_twice_across_restarts():
     talk = Conversation()
-    members = [('S1', b'\1' * 16, '', None), ('S7', b'\7' * 16, '', None)]
+    members = [('S1', b'\1' * 16, '', None, True), ('S7', b'\7' * 16, '', None, True)]
     storage = talk.storage(identity=b'\1' * 16, id='S1', cluster_id=b'c' * 16, history=b'h' * 16)
     grant(storage, table('S1'), members=members)
     assert talk.storage().id == 'S8'

@@ -24,7 +24,7 @@ def test_a_new_cluster_waits_for_the_operator():
     assert not admin.hears(SetClusterState.Answer)
     packet = write(storage)
     assert packet.table == (1, 1, 0, ((('S1', UP),), (('S1', UP),)), ())
-    assert packet.members == (('S1', storage.identity, '', ('127.0.0.1', 20000)),)
+    assert packet.members == (('S1', storage.identity, '', ('127.0.0.1', 20000), True),)
     assert storage.take(TableInForce)[0].key == (1, 1)
     storage.reply(Settle, 0)
     assert talk.node.phase == RUNNING

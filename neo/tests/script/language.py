@@ -29,6 +29,7 @@ applications are told.  `pytest --rewrite` writes it anew.
     C1 import a 5=x 6=y     a transaction with a tid of its own, one minute ahead
     A1 print node           what neoctl prints; also `print cluster`, `print ids`…
     A1 start, A1 stop       what neoctl start and stop do
+    A1 order tweak -n       what any other command of neoctl does
 
 With `quietly` before it, a command leaves no trace.
 """
@@ -281,6 +282,9 @@ class Script:
 
     def a_print(self, admin, *words):
         self._ctl(admin, 'print', *words)
+
+    def a_order(self, admin, *words):
+        self._ctl(admin, *words)
 
     def a_start(self, admin):
         self._ctl(admin, 'start')

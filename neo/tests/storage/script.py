@@ -150,7 +150,7 @@ class Script(driven.Driven):
         assert state.granted
         cells = cells or table(term, state.table.ptid + 1 if state.table else 1)
         written = master.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, cells,
-                                        [('S1', self.node.identity, '', None)]))
+                                        [('S1', self.node.identity, '', None, True)]))
         assert written.key == cells[:2]
         master.say(TableInForce(cells[:2]))
         assert type(master.ask(Settle(settle))) is Settle.Answer

@@ -196,7 +196,7 @@ def test_what_table_is_kept():
     (WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, table(1, 9, 3), ()), ErrorCode.REFUSED),
     (WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, table(2, 9), ()), ErrorCode.REFUSED),
     (WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, table(1, 0), ()), ErrorCode.REFUSED),
-    (WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, table(1, 9), [('S1', b'?' * 16, '', None)]),
+    (WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, table(1, 9), [('S1', b'?' * 16, '', None, True)]),
      ErrorCode.REFUSED),
 ])
 def test_tables_that_are_refused(packet, error):
