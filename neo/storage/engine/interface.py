@@ -130,6 +130,17 @@ class Engine(ABC):
     def find(self, first, tid):
         """Is there any record or metadata with first <= its tid <= tid?"""
 
+    # -- copying --------------------------------------------------------------------------
+    @abstractmethod
+    def replace_records(self, after, last, partitions, rows, records):
+        """Make what these rows have with after < (tid, oid) <= last be these StoredRecords: what is
+        missing is added, what differs or is broken replaced, what is too much removed.  One with a
+        data_tid points to the data there.  Nothing in that range may be locked."""
+
+    @abstractmethod
+    def replace_transactions(self, start, stop, partitions, rows, transactions):
+        """The same with StoredMetadata, start <= tid < stop."""
+
     # -- cleaning -------------------------------------------------------------------------
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ from copy import copy
 from functools import partial, wraps
 
 from ...protocol.limits import FREE_SPACE_RESERVE
-from ...protocol.types import MAX_ID, RowTid, StoredMetadata, Unfinished
+from ...protocol.types import MAX_ID, Metadata, Record, RowTid, StoredMetadata, Unfinished
 from .hidden import Hidden
 from .interface import COMMIT_ABOVE, BrokenData, Engine, EngineError, Space
 from .memory_reads import MemoryReads, size_of
@@ -299,6 +299,43 @@ class MemoryEngine(MemoryReads):
 
     def told(self):
         return sorted(RowTid(*told) for told in self._told.items())
+
+    # -- copying --------------------------------------------------------------------------
+    def replace_records(self, after, last, partitions, rows, records):
+        self._make_room(after[0], last[0])
+        wanted = {(record.tid, record.oid): record for record in records}
+        start, stop = bisect_right(self._order, tuple(after)), bisect_right(self._order, tuple(last))
+        for at in self._order[start:stop]:
+            if at[1] % partitions in rows:
+                if at in wanted and self._is(wanted[at]):
+                    del wanted[at]
+                else:
+                    self.broken.discard(at)
+                    self._drop_record(at[1], at[0])
+        for oid, tid, compression, sum, data, data_tid in wanted.values():
+            data = data if data_tid is None else None
+            self._write_record(Record(oid, None, tid, compression, sum, data, data_tid), tid)
+
+    def _is(self, record):
+        """Is this in the history, and whole?"""
+        oid, tid, *wanted = record
+        try:
+            return self._whole(oid, tid) == tuple(wanted)
+        except BrokenData:
+            return False
+
+    def replace_transactions(self, start, stop, partitions, rows, transactions):
+        self._make_room(start, stop - 1)
+        wanted = {it.tid: it for it in transactions}
+        for tid in self._tids[bisect_left(self._tids, start):bisect_left(self._tids, stop)]:
+            if tid % partitions in rows:
+                if wanted.get(tid) == self._transactions[tid] and (tid, None) not in self.broken:
+                    del wanted[tid]
+                else:
+                    self.broken.discard((tid, None))
+                    self._drop_metadata(tid)
+        for tid, ttid, *fields in wanted.values():
+            self._write_metadata(ttid, tid, Metadata(None, *fields))
 
     # -- cleaning -------------------------------------------------------------------------
     def _make_room(self, first, tid):

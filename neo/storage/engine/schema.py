@@ -136,6 +136,12 @@ STATEMENTS = dict(
     some_records=f'SELECT oid, tid, {_revision} FROM obj WHERE (tid, oid) > (?, ?)'
                  " AND (tid, oid) <= (?, ?) AND SUBSTR(?, oid % ? + 1, 1) = x'01'"
                  ' ORDER BY tid, oid LIMIT ?',
+    keys='SELECT oid, tid FROM obj WHERE (tid, oid) > (?, ?) AND (tid, oid) <= (?, ?)'
+         " AND SUBSTR(?, oid % ? + 1, 1) = x'01'",
+    transaction_sums='SELECT tid, checksum FROM trans WHERE tid >= ? AND tid < ?'
+                     " AND SUBSTR(?, tid % ? + 1, 1) = x'01'",
+    transaction='SELECT tid, ttid, status, user, description, extension, oids, checksum FROM trans'
+                ' WHERE tid = ?',
     # Of the first one of these, what stands in an index, so that the row is not read.
     first_record='SELECT tid, oid FROM obj WHERE (tid, oid) > (?, ?) AND (tid, oid) <= (?, ?)'
                  " AND SUBSTR(?, oid % ? + 1, 1) = x'01' ORDER BY tid, oid LIMIT 1",

@@ -5,11 +5,12 @@ from . import rows
 from .hidden import Hidden
 from .interface import COMMIT_ABOVE, BrokenData, EngineError
 from .locked import Locks
+from .sql_copies import SqlCopies
 from .sql_reads import SqlReads
 from .sql_writes import SqlWrites
 
 
-class SqlEngine(SqlReads, SqlWrites):
+class SqlEngine(SqlReads, SqlWrites, SqlCopies):
     """A subclass opens the database, then calls `_read_state`.  It gives `_sql` (the statements),
     `_execute(statement, values)`, which returns a cursor, `_executemany`, `_begin` and `_end`
     (a transaction of the database), `_size()` (bytes of the database), `path` (for messages),

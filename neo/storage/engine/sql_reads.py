@@ -130,7 +130,7 @@ class SqlReads(Engine):
 
     def _transactions(self, start, stop, partitions, rows, max_rows, max_bytes):
         sql = self._sql
-        wanted, everything = _map_of(partitions, rows)
+        wanted, everything = map_of(partitions, rows)
         last, end = stop - 1, None
         found, size = [], 0
         try:
@@ -170,7 +170,7 @@ class SqlReads(Engine):
         if first > start:
             after_oid = None
         span = first, -1 if after_oid is None else after_oid, stop - 1, MAX_ID
-        found, next = self._records(span, *_map_of(partitions, rows), partitions,
+        found, next = self._records(span, *map_of(partitions, rows), partitions,
                                     max_rows, max_bytes)
         return found, after if next is None else next
 
@@ -270,7 +270,7 @@ class SqlReads(Engine):
         return self._objects, self._size()
 
 
-def _map_of(partitions, rows):
+def map_of(partitions, rows):
     """`(bytes with 1 for each row wanted, are all of them)`."""
     wanted = bytearray(partitions)
     for row in rows:

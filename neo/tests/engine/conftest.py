@@ -43,3 +43,18 @@ def database(request, tmp_path):
 @pytest.fixture
 def engine(database):
     return database.engine
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def databases(request, tmp_path):
+    """A function that gives another engine of the same kind each time."""
+    made = []
+
+    def make():
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(MAKERS[request.param](folder))
+        return made[-1].engine
+    yield make
+    for database in made:
+        database.engine.close()

@@ -1,0 +1,58 @@
+"""How an engine on an SQL database makes a part of the history what it is elsewhere."""
+from . import rows as packing
+from .interface import BrokenData, Engine
+from .schema import INLINE
+from .sql_reads import map_of
+
+
+class SqlCopies(Engine):
+
+    def replace_records(self, after, last, partitions, rows, records):
+        self._change()
+        self._make_room(after[0], last[0])
+        wanted = {(record.oid, record.tid): record for record in records}
+        span = *after, *last, map_of(partitions, rows)[0], partitions
+        for key in self._execute(self._sql.keys, span).fetchall():
+            if key in wanted and self._is(wanted[key]):
+                del wanted[key]
+            else:
+                self._drop_record(*key)
+        self._count({oid for oid, tid in wanted})
+        self._write_many(self._sql.add_record, [self._row(it) for it in wanted.values()])
+        self._space.wrote(sum([len(it.data or b'') for it in wanted.values()]))
+
+    def _is(self, record):
+        """Is this in the history, and whole?"""
+        oid, tid, *wanted = record
+        revision = self._execute(self._sql.revision, (oid, tid)).fetchone()
+        try:
+            return self._whole(oid, tid, *revision) == tuple(wanted)
+        except BrokenData:
+            return False
+
+    def _row(self, record):
+        oid, tid, compression, sum, data, data_tid = record
+        large = None
+        if data_tid is not None:
+            data = None
+        elif data is not None and len(data) > INLINE:
+            self._last_large = large = self._last_large + 1
+            self._write(self._sql.add_large, (large, data))
+            data = None
+        return oid, tid, compression, sum, data, data_tid, large
+
+    def replace_transactions(self, start, stop, partitions, rows, transactions):
+        self._change()
+        self._make_room(start, stop - 1)
+        wanted = {it.tid: packing.metadata_row(it.tid, it.ttid, it) for it in transactions}
+        span = start, stop, map_of(partitions, rows)[0], partitions
+        for tid, sum in self._execute(self._sql.transaction_sums, span).fetchall():
+            if tid in wanted and sum == wanted[tid][-1] and self._is_whole(tid):
+                del wanted[tid]
+            else:
+                self._write(self._sql.drop_metadata, (tid,))
+        self._write_many(self._sql.add_metadata, list(wanted.values()))
+
+    def _is_whole(self, tid):
+        *fields, sum = self._execute(self._sql.transaction, (tid,)).fetchone()
+        return packing.is_whole(packing.metadata_sum, fields, sum)
