@@ -70,6 +70,11 @@ PENDING_IN_MEMORY = 4 * MiB
 # An answer to an iteration or to a bulk load holds about so much, or so many rows.
 CHUNK = 256 * KiB
 CHUNK_ROWS = 2000
+# The same for a storage that copies rows from another one.
+FILL_CHUNK = MiB
+FILL_ROWS = 4000
+# While clients are active, a storage copies for so much of the time.
+FILL_SHARE = 0.5
 # Records of one transaction that an iterator puts in the order in which they were stored; those of
 # a larger one come by oid, as storages have them.
 ITERATION_MEMORY = 32 * MiB
@@ -176,6 +181,8 @@ class Amounts(NamedTuple):
     current_tids: int = CURRENT_TIDS
     chunk: int = CHUNK
     chunk_rows: int = CHUNK_ROWS
+    fill_chunk: int = FILL_CHUNK
+    fill_rows: int = FILL_ROWS
     ttids_ahead: int = TTIDS_AHEAD
     oids_ahead: int = OIDS_AHEAD
     oids_reserved: int = OIDS_RESERVED

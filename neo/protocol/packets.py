@@ -386,7 +386,7 @@ class ObjectHistory:
         revisions: List(Revision)
 
 
-@request(code=42, route='client -> storage')
+@request(code=42, route='client -> storage, storage -> storage')
 class ListTransactions:
     """Metadata of transactions of these rows with start <= tid < stop, in tid order.  `next`
     is where to go on, or None at the end."""
@@ -399,7 +399,7 @@ class ListTransactions:
         next: Optional(Tid)
 
 
-@request(code=43, route='client -> storage')
+@request(code=43, route='client -> storage, storage -> storage')
 class ListRecords:
     """Revisions of objects of these rows with start <= tid < stop, by (tid, oid), from `after_oid`
     on within the first tid (None: from its first).  `next` says where to go on, or None."""

@@ -16,7 +16,7 @@ def refused(message, *args):
 
 
 def not_here(node, row):
-    return Refused(ErrorCode.NOT_HERE, '%s has no readable cell of row %d' % (node.id, row))
+    return Refused(ErrorCode.NOT_HERE, '%s has no cell of row %d' % (node.id, row))
 
 
 def own(node, peer, ttid):
@@ -46,7 +46,7 @@ def open_for_stores(node, peer, ttid):
 def stores(node, txn, packet):
     """Are these records and checks for rows that are here, and with tids that may be?  Returns the
     bytes of data."""
-    partitions, here, size = node.partitions, node.readable, 0
+    partitions, here, size = node.partitions, node.writable, 0
     imposes = None if txn is None or not txn.writes else bool(txn.imposed)
     for oid, _, tid, _, _, data, data_tid in packet.records:
         if oid % partitions not in here:
@@ -72,6 +72,8 @@ def stores(node, txn, packet):
 
 def _data_elsewhere(node, oid, tid, data_tid):
     """An undo.  Of an import, the data may be under way as well."""
+    if oid % node.partitions not in node.readable:
+        return                          # who can read the row sees to it
     if tid is None:
         found = look(node, node.engine.load, oid, data_tid + 1)
         there = found is not None and found[0] == data_tid and found[4] is not None
@@ -100,7 +102,7 @@ def vote(node, txn, packet):
 
 
 def _metadata(node, packet, held, imposed):
-    size, last, partitions, here = 0, 0, node.partitions, node.readable
+    size, last, partitions, here = 0, 0, node.partitions, node.writable
     for tid, status, user, description, extension, oids in packet.transactions:
         if tid is None:
             if last or imposed or len(packet.transactions) > 1:
@@ -137,7 +139,7 @@ def lock(node, txn, packet):
         raise refused('transaction %#x has imposed tids %#x to %#x here, not %#x to %#x',
                       txn.ttid, min(txn.imposed), max(txn.imposed), first, tid)
     if not txn.imposed and txn.metadata and (
-            first != tid or tid % partitions not in node.readable):
+            first != tid or tid % partitions not in node.writable):
         raise refused('tid %#x does not fit transaction %#x', tid, txn.ttid)
     rows = packet.rows if len(packet.rows) < 10 else set(packet.rows)
     for oid in txn.writes:

@@ -3,9 +3,10 @@ from ..cluster.node import Node, handler_table
 from ..protocol import limits
 from ..protocol.packets import Identify
 from ..protocol.types import ClusterState, NodeKind
-from . import reads, serve_clients, serve_master
+from . import filling, reads, serve_clients, serve_master
 from .conditions import Conditions
 from .engine.interface import BrokenData
+from .filling import FILL, Filling
 from .locking import LOCK, Locking
 from .masters import Masters
 from .serve_master import CLEAN
@@ -27,7 +28,7 @@ class Storage(Node):
     kind = NodeKind.STORAGE
 
     def __init__(self, rnd, engine, cluster, masters, address, name='',
-                 amounts=limits.AMOUNTS):
+                 amounts=limits.AMOUNTS, fill_rate=0):
         super().__init__(rnd)
         self.engine = engine
         self.amounts = amounts
@@ -45,11 +46,14 @@ class Storage(Node):
         self.table = None               # PartitionTable in force
         self.partitions = self.state.partitions
         self.readable = frozenset()     # rows with a readable cell here
+        self.writable = frozenset()     # these, and those that are being filled
         self.transactions = Transactions(engine, amounts)
         self.locking = Locking(self)
         self.conditions = Conditions(self)
         self.space = Space(self)
         self.silence = Silence(self)
+        self.fill_rate = fill_rate
+        self.filling = Filling(self)
         self.clients = {}               # id -> Client: those announced
         self.last_announced = 0         # number of the last client announced in this term
         # Clients not announced yet: connection -> (Peer, Identify, request id).
@@ -71,6 +75,8 @@ class Storage(Node):
         self.masters.connect(self)
 
     def connected(self, peer):
+        if self.filling.links.connected(self, peer):
+            return
         peer.kind, peer.data = NodeKind.MASTER, self.masters.link_to(peer.address)
         state = self.state
         self.ask(peer, Identify(
@@ -80,7 +86,8 @@ class Storage(Node):
             state.term, self.name, self.address, float(self.now)))
 
     def connect_failed(self, address, reason):
-        self.masters.link_to(address).seek.failed(self, reason)
+        if not self.filling.links.connect_failed(self, address):
+            self.masters.link_to(address).seek.failed(self, reason)
 
     def joined(self, peer, id, session):
         link = peer.data
@@ -113,6 +120,8 @@ class Storage(Node):
             peer.data.lost(self, 'the connection was lost: %s' % reason)
         elif peer.kind == NodeKind.CLIENT:
             serve_clients.disconnected(self, peer)
+        elif peer.kind == NodeKind.STORAGE:
+            self.filling.links.lost(self, peer)
 
     def patience(self, peer):
         if peer.kind == NodeKind.MASTER:
@@ -125,6 +134,7 @@ class Storage(Node):
         self.table, self.partitions = table, table.partitions
         self.readable = frozenset(
             row for row, storages in enumerate(table.readable) if self.id in storages)
+        self.writable = self.readable.union(table.out_of_date.get(self.id, ()))
 
     def stop_serving(self, reason):
         """Close all clients, and keep only what was voted or locked."""
@@ -137,6 +147,7 @@ class Storage(Node):
         self.clients = {}
         self.last_announced = 0
         self.parked = {}
+        self.filling.stop(self)
         self.locking.stop()
         self.draining, self.drain_request = False, None
         self.transactions.reset()
@@ -200,7 +211,9 @@ class Storage(Node):
                 self.durable()
         elif name == SPACE:
             self.space.look()
+        elif name == FILL:
+            self.filling.timer(self)
         elif name == SILENCE:
             self.silence.look()
 
-    handlers = handler_table(reads, serve_clients, serve_master)
+    handlers = handler_table(filling, reads, serve_clients, serve_master)

@@ -2,19 +2,22 @@
 from ..cluster.node import Refused, handles
 from ..protocol.packets import ListRecords, ListTransactions, Load, Measure, ObjectHistory
 from ..protocol.types import ClusterState, ErrorCode, NodeKind, RecordPosition
-from .claims import not_here
 from .conditions import look
 from .serve_clients import park
 
-CLIENT = NodeKind.CLIENT
+CLIENT, STORAGE = NodeKind.CLIENT, NodeKind.STORAGE
 RUNNING = ClusterState.RUNNING
+
+
+def not_readable(node, row):
+    return Refused(ErrorCode.NOT_HERE, '%s has no readable cell of row %d' % (node.id, row))
 
 
 def must_wait(node, peer, packet, request_id):
     """Check that the object of a read is here; true if the read was parked."""
     row = packet.oid % node.partitions
     if row not in node.readable:
-        raise not_here(node, row)
+        raise not_readable(node, row)
     transactions = node.transactions
     if transactions.locked:
         ttid = transactions.locked_object(packet.oid, packet.before)
@@ -60,7 +63,7 @@ def range_must_wait(node, peer, packet, request_id):
     """The same for a range of tids."""
     for row in packet.rows:
         if row not in node.readable:
-            raise not_here(node, row)
+            raise not_readable(node, row)
     ttid = node.transactions.locked_below(packet.stop)
     if ttid is None:
         return False
@@ -68,30 +71,38 @@ def range_must_wait(node, peer, packet, request_id):
     return True
 
 
-@handles(ListTransactions, sender=CLIENT, phase=RUNNING)
+def chunk_for(node, peer):
+    """`(rows, bytes)` of an answer."""
+    amounts = node.amounts
+    if peer.kind == STORAGE:
+        return amounts.fill_rows, amounts.fill_chunk
+    return amounts.chunk_rows, amounts.chunk
+
+
+@handles(ListTransactions, sender=(CLIENT, STORAGE), phase=RUNNING)
 def list_transactions(node, peer, packet, request_id):
     if range_must_wait(node, peer, packet, request_id):
         return
     transactions, next = look(
         node, node.engine.transactions, packet.start, packet.stop, node.partitions, packet.rows,
-        node.amounts.chunk_rows, node.amounts.chunk)
+        *(chunk := chunk_for(node, peer)))
     size = 0
     for i, (tid, _, _, user, description, extension, oids) in enumerate(transactions):
         size += len(user) + len(description) + len(extension) + 9 * len(oids)
-        if i and size > 2 * node.amounts.chunk:
+        if i and size > 2 * chunk[1]:
             transactions, next = transactions[:i], tid      # a large one comes alone
             break
     node.answer(peer, request_id, ListTransactions.Answer(transactions, next))
 
 
-@handles(ListRecords, sender=CLIENT, phase=RUNNING)
+@handles(ListRecords, sender=(CLIENT, STORAGE), phase=RUNNING)
 def list_records(node, peer, packet, request_id):
     if range_must_wait(node, peer, packet, request_id):
         return
     records, next = look(
         node, node.engine.records, packet.start, packet.after_oid, packet.stop, node.partitions,
-        packet.rows, node.amounts.chunk_rows, node.amounts.chunk)
-    if len(records) > 1 and len(records[-1].data or b'') > node.amounts.chunk:
+        packet.rows, *(chunk := chunk_for(node, peer)))
+    if len(records) > 1 and len(records[-1].data or b'') > chunk[1]:
         records = records[:-1]                              # the same
         next = RecordPosition(records[-1].tid, records[-1].oid)
     node.answer(peer, request_id, ListRecords.Answer(records, next))

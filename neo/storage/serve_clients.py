@@ -29,8 +29,11 @@ def number(id):
 
 # -- who may come ---------------------------------------------------------------------------
 def identify(node, peer, packet, request_id):
+    if packet.kind == NodeKind.STORAGE:
+        node.filling.links.identify(node, peer, packet, request_id)
+        return
     if packet.kind != CLIENT:
-        raise Refused(ErrorCode.REFUSED, 'a storage serves clients only')
+        raise Refused(ErrorCode.REFUSED, 'a storage serves clients and storages only')
     if packet.cluster != node.cluster or (
             node.state.cluster_id is not None and packet.cluster_id != node.state.cluster_id):
         raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is a storage of another cluster')
@@ -131,7 +134,7 @@ def unpark(node, ttid):
     for peer, packet, request_id in node.parked.pop(ttid, ()):
         peer.data.parked -= 1
         try:
-            node.handlers[packet.code, CLIENT, RUNNING](node, peer, packet, request_id)
+            node.handlers[packet.code, peer.kind, RUNNING](node, peer, packet, request_id)
         except Refused as refusal:
             refuse(node, peer, request_id, refusal)
 
@@ -206,6 +209,8 @@ def abort(node, peer, packet, request_id):
 def tell(node):
     """Send to clients what became of locks, conflicts and votes."""
     transactions = node.transactions
+    if node.filling.copied:
+        node.filling.tell(node)
     if transactions.locks.contended:
         node.silence.watch()
     if transactions.in_the_way:

@@ -5,7 +5,7 @@ from ..cluster.partition_table import PartitionTable
 from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
 from ..protocol.packets import (Canvass, ClusterStateChanged, ConfirmTerm, Drain, Error,
-                                Fill, FindTransactions, Identify, Leave, Lock, NodesChanged,
+                                FindTransactions, Identify, Leave, Lock, NodesChanged,
                                 RequestTerm, ReserveOids, Settle, TableChanged, TableInForce,
                                 Unlock, WhatBecameOf, WriteTable)
 from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState,
@@ -119,9 +119,11 @@ def table_in_force(node, peer, packet, request_id):
     table = node.written.get(packet.key)
     if table is not None:
         node.written = {key: later for key, later in node.written.items() if key > packet.key}
+        before = node.state.in_force and PartitionTable.unpack(node.state.in_force)
         node.state.put(in_force=table)
         node.lazily()
         node.use_table(PartitionTable.unpack(table))
+        node.filling.table_in_force(node, before, node.table)
 
 
 @handles(TableChanged, sender=MASTER)
@@ -176,14 +178,6 @@ def find_transactions(node, peer, packet, request_id):
         span.ttid for span in packet.transactions
         if span.ttid not in locked and (
             span.tid in told or look(node, engine.find, span.first, span.tid))]))
-
-
-@handles(Fill, sender=MASTER)
-def fill(node, peer, packet, request_id):
-    obeyed(node, peer)
-    if packet.oid_mark > node.state.oid_mark:
-        node.state.put(oid_mark=packet.oid_mark)
-        node.lazily()
 
 
 @handles(ReserveOids, sender=MASTER)
@@ -246,9 +240,13 @@ def nodes_changed(node, peer, packet, request_id):
     for info in packet.nodes:
         if info.kind == NodeKind.CLIENT and info.state == NodeState.RUNNING:
             serve_clients.announced(node, info.id)
+        elif info.kind == NodeKind.STORAGE:
+            node.filling.links.announced(node, info)
     for id in packet.removed:
         if id[0] == LETTERS[NodeKind.CLIENT]:
             serve_clients.removed(node, id)
+        elif id[0] == LETTERS[NodeKind.STORAGE]:
+            node.filling.links.removed(node, id)
     serve_clients.admit_waiting(node)
     serve_clients.tell(node)
 

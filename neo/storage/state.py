@@ -27,6 +27,7 @@ class State:
         'members': (),          # (node id, identity) of the storages, as sent with it
         'in_force': None,       # the newest that was told to be in force, packed
         'oid_mark': 0,          # no oid below may be given again
+        'cells': (),            # what is being filled: ((tid up to which it is complete, rows)…)
     }
 
     def __init__(self, engine, cluster, identity):

@@ -21,11 +21,14 @@ MAY_BECOME = (
 )
 
 
+NONE = frozenset()
+
+
 class Transaction:
 
     __slots__ = ('ttid', 'client', 'group', 'state', 'round', 'writes', 'checks', 'records', 'size',
                  'waiting', 'conflicts', 'trouble', 'vote', 'metadata', 'imposed', 'in_engine',
-                 'first', 'tid', 'rows', 'asked', 'heard', 'blocks_since', 'questioned')
+                 'first', 'tid', 'rows', 'asked', 'heard', 'blocks_since', 'questioned', 'blind')
 
     def __init__(self, ttid, client):
         self.ttid = ttid
@@ -50,6 +53,7 @@ class Transaction:
         self.heard = 0.0        # when its client last said anything about it
         self.blocks_since = None    # when it was first seen to block others
         self.questioned = False     # its client was asked what it waits for
+        self.blind = NONE           # rows in which its locks were not compared with anything
 
     def __repr__(self):
         return 'Transaction(%#x, %s)' % (self.ttid, self.state.name.lower())

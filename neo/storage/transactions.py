@@ -32,6 +32,7 @@ class Transactions:
         self.by_ttid = {}
         self.locks = Locks()
         self.locked = {}            # ttid -> lowest tid: others may not know of them yet
+        self.blind = None           # (partitions, rows that are being filled), or None
         self.settled = set()        # those among them that a former primary had left
         self.refresh()
 
@@ -172,6 +173,11 @@ class Transactions:
 
     def _compare(self, txn, oid):
         """It has the lock: is the current revision the expected one?"""
+        if self.blind is not None and oid % self.blind[0] in self.blind[1]:
+            # The data to tell are not here: who can read that row tells.
+            txn.blind = txn.blind | {oid % self.blind[0]}
+            txn.conflicts.discard(oid)
+            return
         base = txn.writes.get(oid)
         serial = txn.checks.get(oid)
         if base is not None or serial is not None:
@@ -272,6 +278,16 @@ class Transactions:
             self._compare(other, oid)
         for _, other in granted:
             self._end_vote(other)
+
+    # -- rows that are being filled -------------------------------------------------------------
+    def fill(self, partitions, rows):
+        """These are not compared with what is stored; others are, also such as were not before."""
+        self.blind = (partitions, frozenset(rows)) if rows else None
+        self.current = CurrentTids(self.engine, self.amounts.current_tids)
+
+    def written_blindly(self):
+        """Rows of which some transaction has a lock that was not compared."""
+        return frozenset().union(*[txn.blind for txn in self.by_ttid.values()])
 
     # -- what is in the way of reads ----------------------------------------------------------
     def locked_object(self, oid, before):

@@ -19,6 +19,7 @@ from ...protocol.limits import MiB
 Space = namedtuple('Space', 'path free reserved promised')
 
 COMMIT_ABOVE = 8 * MiB      # bytes that wait for a commit before it should not be put off
+COPIED = -1     # in place of a ttid: what is copied from other storages
 
 
 class EngineError(Exception):
@@ -135,7 +136,8 @@ class Engine(ABC):
     def replace_records(self, after, last, partitions, rows, records):
         """Make what these rows have with after < (tid, oid) <= last be these StoredRecords: what is
         missing is added, what differs or is broken replaced, what is too much removed.  One with a
-        data_tid points to the data there.  Nothing in that range may be locked."""
+        data_tid points to the data there.  Nothing in that range may be locked.  Space for it was
+        promised to COPIED."""
 
     @abstractmethod
     def replace_transactions(self, start, stop, partitions, rows, transactions):

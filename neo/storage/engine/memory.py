@@ -10,7 +10,7 @@ from functools import partial, wraps
 from ...protocol.limits import FREE_SPACE_RESERVE
 from ...protocol.types import MAX_ID, Metadata, Record, RowTid, StoredMetadata, Unfinished
 from .hidden import Hidden
-from .interface import COMMIT_ABOVE, BrokenData, Engine, EngineError, Space
+from .interface import COMMIT_ABOVE, COPIED, BrokenData, Engine, EngineError, Space
 from .memory_reads import MemoryReads, size_of
 
 ROW = 100       # bytes, roughly: what a row takes beside its data
@@ -302,10 +302,11 @@ class MemoryEngine(MemoryReads):
 
     # -- copying --------------------------------------------------------------------------
     def replace_records(self, after, last, partitions, rows, records):
+        self._due += self._promised.pop(COPIED, 0)
         self._make_room(after[0], last[0])
         wanted = {(record.tid, record.oid): record for record in records}
-        start, stop = bisect_right(self._order, tuple(after)), bisect_right(self._order, tuple(last))
-        for at in self._order[start:stop]:
+        first, end = bisect_right(self._order, tuple(after)), bisect_right(self._order, tuple(last))
+        for at in self._order[first:end]:
             if at[1] % partitions in rows:
                 if at in wanted and self._is(wanted[at]):
                     del wanted[at]
@@ -325,6 +326,7 @@ class MemoryEngine(MemoryReads):
             return False
 
     def replace_transactions(self, start, stop, partitions, rows, transactions):
+        self._due += self._promised.pop(COPIED, 0)
         self._make_room(start, stop - 1)
         wanted = {it.tid: it for it in transactions}
         for tid in self._tids[bisect_left(self._tids, start):bisect_left(self._tids, stop)]:

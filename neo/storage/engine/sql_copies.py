@@ -1,6 +1,6 @@
 """How an engine on an SQL database makes a part of the history what it is elsewhere."""
 from . import rows as packing
-from .interface import BrokenData, Engine
+from .interface import COPIED, BrokenData, Engine
 from .schema import INLINE
 from .sql_reads import map_of
 
@@ -9,6 +9,7 @@ class SqlCopies(Engine):
 
     def replace_records(self, after, last, partitions, rows, records):
         self._change()
+        self._space.locked(COPIED)
         self._make_room(after[0], last[0])
         wanted = {(record.oid, record.tid): record for record in records}
         span = *after, *last, map_of(partitions, rows)[0], partitions
@@ -19,7 +20,6 @@ class SqlCopies(Engine):
                 self._drop_record(*key)
         self._count({oid for oid, tid in wanted})
         self._write_many(self._sql.add_record, [self._row(it) for it in wanted.values()])
-        self._space.wrote(sum([len(it.data or b'') for it in wanted.values()]))
 
     def _is(self, record):
         """Is this in the history, and whole?"""
@@ -43,6 +43,7 @@ class SqlCopies(Engine):
 
     def replace_transactions(self, start, stop, partitions, rows, transactions):
         self._change()
+        self._space.locked(COPIED)
         self._make_room(start, stop - 1)
         wanted = {it.tid: packing.metadata_row(it.tid, it.ttid, it) for it in transactions}
         span = start, stop, map_of(partitions, rows)[0], partitions

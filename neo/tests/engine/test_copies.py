@@ -36,8 +36,8 @@ def fill(engine, seed, tids, pointers=.3):
         oids = rnd.sample(range(12), rnd.randrange(1, 5))
         records = []
         for oid in oids:
-            tids_of = [it.tid for it in engine.history(oid, MAX_ID, 9)] if rnd.random() < pointers else ()
-            if tids_of:
+            tids_of = [it.tid for it in engine.history(oid, MAX_ID, 9)]
+            if tids_of and rnd.random() < pointers:
                 records.append(record(oid, None, data_tid=rnd.choice(tids_of)))
             elif rnd.random() < .2:
                 records.append(record(oid, None))

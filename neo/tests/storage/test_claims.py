@@ -70,13 +70,13 @@ def test_an_undo(script):
     harmless(script)
 
 
-@pytest.mark.parametrize('state', [CellState.UP_TO_DATE, CellState.OUT_OF_DATE])
+@pytest.mark.parametrize('state', [CellState.UP_TO_DATE, CellState.CORRUPTED])
 def test_rows_that_are_not_here(state):
     script = Script()
     script.m = script.join()
     script.recover(script.m, cells=half(state))
     script.a = script.client()
-    oid = 2 if state == CellState.OUT_OF_DATE else 1
+    oid = 2 if state == CellState.CORRUPTED else 1
     for records, checks in ([record(oid)], ()), ((), [(oid, 0)]):
         assert script.a.ask(Store(TTID, records, checks)).error == ErrorCode.NOT_HERE
     for ttid, described in (TTID + 1, metadata(4)), (TTID, metadata(4, tid=201)):

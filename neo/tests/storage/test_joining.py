@@ -322,7 +322,7 @@ def test_a_client_that_comes_again_before_it_was_missed():
     (dict(cluster_id=b'?' * 16), ErrorCode.ANOTHER_CLUSTER),
     (dict(id=None), ErrorCode.REFUSED),
     (dict(id='S2'), ErrorCode.REFUSED),
-    (dict(kind=NodeKind.STORAGE), ErrorCode.REFUSED),
+    (dict(kind=NodeKind.STORAGE), ErrorCode.NOT_READY),
     (dict(kind=NodeKind.MASTER), ErrorCode.REFUSED),
 ])
 def test_who_is_not_let_in(who, error):

@@ -1,0 +1,43 @@
+"""Up to which tid each row has everything, of those that are being filled here; durable."""
+
+
+class Cells:
+    """`complete` is {row: tid}; a row that can be read is not in it."""
+
+    def __init__(self, state):
+        self._state = state
+        self.complete = {row: tid for tid, rows in state.cells for row in rows}
+
+    def table_in_force(self, node, before, table):
+        """`before` is the former one, or None: what could be read by it, and can't any more, is
+        complete up to what this storage had when it was left behind."""
+        complete = {}
+        for row in table.out_of_date.get(node.id, ()):
+            if row in self.complete:
+                complete[row] = self.complete[row]
+            elif before is not None and node.id in before.readable[row]:
+                complete[row] = last_known(node.engine)
+            else:
+                complete[row] = 0
+        if complete != self.complete:
+            self.complete = complete
+            self._keep()
+
+    def raise_to(self, rows, tid):
+        for row in rows:
+            self.complete[row] = tid
+        self._keep()
+
+    def _keep(self):
+        groups = {}
+        for row, tid in self.complete.items():
+            groups.setdefault(tid, []).append(row)
+        self._state.put(cells=tuple((tid, tuple(rows)) for tid, rows in groups.items()))
+
+
+def last_known(engine):
+    """The tid up to which all that can be read is complete: no tid was told before every lower one
+    was locked wherever it belongs, so only those are in doubt that are locked and not told."""
+    told = max([it.tid for it in engine.told()], default=0)
+    locked = min([it.first for it in engine.locked()], default=told + 1)
+    return min(told, locked - 1)

@@ -1,0 +1,125 @@
+"""Connections of a storage to other storages, of which it copies; they end with the term."""
+from ..cluster.context import Context
+from ..cluster.node import Refused
+from ..cluster.seek import BackOff
+from ..protocol.packets import Identify
+from ..protocol.types import ClusterState, ErrorCode, NodeKind, NodeState
+from . import serve_clients
+
+
+class Link(Context):
+    """The context of Identify."""
+
+    def __init__(self, id, address):
+        self.id, self.address = id, address
+        self.peer = None                # once it has accepted this storage
+        self.connecting = False
+        self.again = 0.0                # not to be tried before
+        self.back_off = BackOff()
+
+    def answered(self, node, peer, answer):
+        if answer.id != self.id or node.filling.links.known.get(self.id) is not self:
+            node.close(peer)
+            self.failed(node)
+            return
+        node.accept(peer, NodeKind.STORAGE, self.id)
+        self.peer, self.connecting, self.back_off = peer, False, BackOff()
+        node.filling.go_on(node)
+
+    def refused(self, node, peer, error):
+        node.close(peer)
+        self.failed(node)
+
+    def failed(self, node):
+        self.peer, self.connecting = None, False
+        self.again = node.now + self.back_off.next()
+
+
+class Links:
+
+    def __init__(self):
+        self.known = {}                 # id -> Link, of storages that run, as the primary says
+
+    def announced(self, node, info):
+        runs = info.state in (NodeState.RUNNING, NodeState.PENDING) and info.address is not None
+        link = self.known.get(info.id)
+        if link is not None and (not runs or link.address != info.address):
+            self.removed(node, info.id)
+        if runs and info.id not in self.known and info.id != node.id:
+            self.known[info.id] = Link(info.id, info.address)
+
+    def removed(self, node, id):
+        link = self.known.pop(id, None)
+        if link is not None:
+            self._close(node, link)
+
+    def stop(self, node):
+        for id in list(self.known):
+            self.removed(node, id)
+
+    def _close(self, node, link):
+        for peer in [peer for peer in node.peers.values() if peer.data is link
+                     or peer.kind == NodeKind.STORAGE and peer.id == link.id]:
+            node.close(peer)
+            self.lost(node, peer)
+
+    def reach(self, node, id):
+        """The Peer, or None while there is no connection: one is made."""
+        link = self.known.get(id)
+        if link is None or link.peer is not None:
+            return link and link.peer
+        if not link.connecting and node.now >= link.again:
+            link.connecting = True
+            node.connect(link.address)
+        return None
+
+    # -- connecting -------------------------------------------------------------------------
+    def _to(self, address):
+        return [link for link in self.known.values()
+                if link.address == address and link.connecting]
+
+    def connected(self, node, peer):
+        """Is this what was asked for?"""
+        for link in self._to(peer.address):
+            peer.kind, peer.data = NodeKind.STORAGE, link
+            state = node.state
+            node.ask(peer, Identify(
+                NodeKind.STORAGE, node.id, node.identity, node.cluster, state.cluster_id,
+                state.history, node.term, node.name, node.address, float(node.now)), link)
+            return True
+        return False
+
+    def connect_failed(self, node, address):
+        links = self._to(address)
+        for link in links:
+            link.failed(node)
+        return bool(links)
+
+    def lost(self, node, peer):
+        if isinstance(peer.data, Link):
+            peer.data.failed(node)
+        elif peer.data is not None:
+            serve_clients.drop_parked(node, peer)
+
+    # -- who copies from here -----------------------------------------------------------------
+    def identify(self, node, peer, packet, request_id):
+        """Another storage wants to copy: it obeys the same primary, which has announced it."""
+        state = node.state
+        if packet.cluster != node.cluster or packet.cluster_id != state.cluster_id:
+            raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is a storage of another cluster')
+        if node.phase != ClusterState.RUNNING or packet.term != node.term or (
+                packet.id not in self.known):
+            raise Refused(ErrorCode.NOT_READY, '%s is not known here in term %d' % (
+                packet.id, packet.term))
+        peer.data = Reader()
+        node.accept(peer, NodeKind.STORAGE, packet.id)
+        node.answer(peer, request_id, Identify.Answer(
+            node.id, packet.id, state.cluster_id, state.history, node.term, node.session, 0,
+            state.partitions))
+
+
+class Reader:
+    """A storage that copies from here; the `data` of its Peer."""
+
+    def __init__(self):
+        self.parked = 0                 # requests that wait
