@@ -413,6 +413,15 @@ class ListRecords:
         next: Optional(RecordPosition)
 
 
+@request(code=50, route='storage -> storage')
+class RowsTold:
+    """The highest tid that the receiver knows was told in each of these rows."""
+    rows: Rows
+
+    class Answer:
+        told: List(RowTid, MAX_PARTITIONS)
+
+
 @request(code=44, route='client -> storage')
 class Measure:
     """How much this storage holds."""

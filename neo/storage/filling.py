@@ -3,13 +3,14 @@
 The primary says up to where (`Fill`); whatever is committed later is written here as well.  Rows
 that are complete up to the same tid, and are read from the same storage, are one *copy*: first the
 metadata of its range, then the records, chunk by chunk, each of which makes the rows here what they
-are there.  How far the records have come is durable with the next commit, whatever that is for.
+are there, and last what is known to be told.  How far the records have come is durable with the
+next commit, whatever that is for.
 """
 from ..cluster.context import Context
 from ..cluster.node import handles
 from ..protocol import limits
 from ..protocol.checksum import checksum
-from ..protocol.packets import Fill, Filled, ListRecords, ListTransactions
+from ..protocol.packets import Fill, Filled, ListRecords, ListTransactions, RowsTold
 from ..protocol.types import MAX_ID, ClusterState, NodeKind
 from .cells import Cells
 from .engine.interface import COPIED
@@ -28,8 +29,9 @@ class Copy(Context):
         self.rows = rows                # ascending
         self.start, self.upto = start, upto     # tids, both inclusive
         self.source = source            # Peer
-        self.next = start, None         # (tid, after oid): where the records go on
+        self.next = start, None         # (tid, after oid): where the records go on; None: are here
         self.next_tid = start           # where the metadata go on; None: they are here
+        self.ended = False
         self.asked_at = None            # None: nothing is asked
 
     def ask(self, node):
@@ -38,14 +40,22 @@ class Copy(Context):
         self.asked_at = node.now
         if self.next_tid is not None:
             node.ask(self.source, ListTransactions(self.next_tid, self.upto + 1, self.rows), self)
-        else:
+        elif self.next is not None:
             node.ask(self.source, ListRecords(*self.next, self.upto + 1, self.rows), self)
+        else:
+            node.ask(self.source, RowsTold(self.rows), self)
 
     # -- as the context of its requests ---------------------------------------------------------
     def answered(self, node, peer, answer):
         if node.filling.copy is not self:
             return                      # another order has come, or the primary is lost
         busy, self.asked_at = node.now - self.asked_at, None
+        if type(answer) is RowsTold.Answer:
+            node.engine.raise_told([it for it in answer.told if it.row in self.rows])
+            node.lazily()
+            self.ended = True
+            node.filling.go_on(node)
+            return
         if type(answer) is ListTransactions.Answer:
             sizes, take = [len(it.user) + len(it.description) + len(it.extension)
                            + 9 * len(it.oids) for it in answer.transactions], self._transactions
@@ -134,7 +144,7 @@ class Filling:
         if size:
             node.conditions.change(FILL, '')
         copy = self.copy
-        if copy is not None and copy.next is None and copy.next_tid is None:
+        if copy is not None and copy.ended:
             self._end(node, copy)
             copy = self.copy = None
         if node.phase != ClusterState.RUNNING:
@@ -181,8 +191,6 @@ class Filling:
         copy = Copy(tuple(sorted(rows)), start, upto, source)
         if start > upto:                # nothing is missing
             copy.next = copy.next_tid = None
-            self._end(node, copy)
-            return self._next(node)
         return copy
 
     def _source(self, node, row):

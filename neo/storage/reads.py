@@ -1,7 +1,8 @@
 """What a storage lets clients read: never something of which others may not know yet."""
 from ..cluster.node import Refused, handles
-from ..protocol.packets import ListRecords, ListTransactions, Load, Measure, ObjectHistory
-from ..protocol.types import ClusterState, ErrorCode, NodeKind, RecordPosition
+from ..protocol.packets import (ListRecords, ListTransactions, Load, Measure, ObjectHistory,
+                                RowsTold)
+from ..protocol.types import ClusterState, ErrorCode, NodeKind, RecordPosition, RowTid
 from .conditions import look
 from .serve_clients import park
 
@@ -106,6 +107,13 @@ def list_records(node, peer, packet, request_id):
         records = records[:-1]                              # the same
         next = RecordPosition(records[-1].tid, records[-1].oid)
     node.answer(peer, request_id, ListRecords.Answer(records, next))
+
+
+@handles(RowsTold, sender=STORAGE, phase=RUNNING)
+def rows_told(node, peer, packet, request_id):
+    rows = set(packet.rows)
+    node.answer(peer, request_id, RowsTold.Answer(
+        [RowTid(*it) for it in node.engine.told() if it.row in rows]))
 
 
 @handles(Measure, sender=CLIENT, phase=RUNNING)

@@ -128,6 +128,10 @@ class Engine(ABC):
         transactions that were locked here."""
 
     @abstractmethod
+    def raise_told(self, told):
+        """Others know of these RowTids: what is lower here is raised."""
+
+    @abstractmethod
     def find(self, first, tid):
         """Is there any record or metadata with first <= its tid <= tid?"""
 

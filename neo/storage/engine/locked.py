@@ -66,6 +66,13 @@ class Locks:
         self.changes.append((DROPPED, ttid))
         return self.locked.pop(ttid)
 
+    def raise_told(self, told):
+        """Others know of these RowTids."""
+        for row, tid in told:
+            if tid > self._told.get(row, -1):
+                self._told[row] = tid
+                self.changes.append((TOLD, row, tid))
+
     def told(self):
         return sorted(RowTid(*told) for told in self._told.items())
 

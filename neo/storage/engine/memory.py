@@ -300,6 +300,11 @@ class MemoryEngine(MemoryReads):
     def told(self):
         return sorted(RowTid(*told) for told in self._told.items())
 
+    def raise_told(self, told):
+        for row, tid in told:
+            if tid > self._told.get(row, -1):
+                self._set(self._told, row, tid)
+
     # -- copying --------------------------------------------------------------------------
     def replace_records(self, after, last, partitions, rows, records):
         self._due += self._promised.pop(COPIED, 0)

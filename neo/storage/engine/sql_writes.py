@@ -188,6 +188,10 @@ class SqlWrites(Engine):
     def told(self):
         return self._locks.told()
 
+    def raise_told(self, told):
+        self._change()
+        self._locks.raise_told(told)
+
     def _write_journal(self):
         number, changes, is_whole = self._locks.entry()
         packed = msgpack.packb((self._objects, changes))

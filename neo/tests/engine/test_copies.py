@@ -105,3 +105,13 @@ def test_nothing_is_written_where_all_is_equal(databases):
     copy(source, target, range(PARTITIONS))
     target.commit()
     assert target.measure() == used
+
+
+def test_what_others_know_to_be_told(database):
+    engine = database.engine
+    lock(engine, 77, 25, [metadata(1)], [record(1, b'data')], (1, 2))
+    engine.unlock(77)
+    engine.raise_told([(0, 7), (1, 30), (2, 20)])
+    assert engine.told() == [(0, 7), (1, 30), (2, 25)]
+    engine.commit()
+    assert database.reopen().told() == [(0, 7), (1, 30), (2, 25)]
