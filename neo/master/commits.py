@@ -55,8 +55,9 @@ def finish(master, peer, packet, request_id):
     if packet.imposed:
         check_imposed(master, packet)
     table = master.tables.in_force
+    routing = master.tables.sent_in_force(packet.table)
     written, touched = rows(packet, table.partitions)
-    storages = check_votes(master, packet, touched)
+    storages = check_votes(master, packet, touched, routing)
     try:
         transaction = transactions.finish(
             ttid, packet.oids, packet.imposed, storages, peer, request_id,
@@ -66,7 +67,7 @@ def finish(master, peer, packet, request_id):
     del peer.data.ttids[ttid]
     master.oids.seen(highest)
     if table.out_of_date:
-        master.filling.missed(written, {storage.id for storage in storages}, table,
+        master.filling.missed(written, {storage.id for storage in storages}, routing,
                               transaction.tid)
     packet = Lock(ttid, transaction.changes[0][0], transaction.tid, tuple(sorted(written)))
     for storage in storages:
@@ -112,9 +113,10 @@ def check_imposed(master, packet):
                       % last)
 
 
-def check_votes(master, packet, touched):
+def check_votes(master, packet, touched, routing):
     """Every readable cell of each touched row has voted, in its present session; the Peers of all
-    storages that voted, or Refused (docs/architecture.md, "Life of a transaction")."""
+    storages that voted, or Refused (docs/architecture.md, "Life of a transaction").  What a storage
+    has voted is what the table that the client has routed by says it should be given."""
     storages, away = {}, set()
     known, table = master.members.storages, master.tables.in_force
     for ballot in packet.voted:
@@ -127,10 +129,10 @@ def check_votes(master, packet, touched):
             away.add(id)                # or it was dropped
         else:
             storages[id] = peer
-    readable = table.readable
+    readable, given = table.readable, routing.writable
     for row in touched:
         for id in readable[row]:
-            if id not in storages:
+            if id not in storages or id not in given[row]:
                 raise Refused(ErrorCode.RETRY, '%s has been away since it voted' % id
                               if id in away else '%s has not voted' % id)
     if not storages:

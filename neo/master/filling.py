@@ -100,16 +100,15 @@ class Filling:
             node.send(peer, Fill(node.tables.in_force.key, tuple(sorted(rows)), told,
                                  node.oids.reserved_up_to))
 
-    def missed(self, rows, storages, table, tid):
-        """`tid` writes in these rows, and of all cells there only those of `storages` know it."""
+    def missed(self, rows, storages, routing, tid):
+        """`tid` writes in these rows; `storages` have voted what they were given by `routing`."""
         for peer, cells in self._cells.items():
-            if peer.id in table.out_of_date:
-                voted = peer.id in storages
-                for row in rows:
-                    if row in cells and not (voted and (row, peer.id) not in self._new):
-                        cells[row].missed = tid
-                        self._late.add(peer)
-                        self._ready.pop((row, peer.id), None)
+            for row in rows if cells else ():
+                if row in cells and (peer.id not in storages or
+                                     peer.id not in routing.writable[row]):
+                    cells[row].missed = tid
+                    self._late.add(peer)
+                    self._ready.pop((row, peer.id), None)
 
     def told(self, node):
         """More transactions have been told."""

@@ -7,12 +7,14 @@ its own voters and of those of the one in force before it; tables come in force 
 from operator import attrgetter
 
 from ..cluster.context import Context
+from ..cluster.node import Refused
 from ..cluster.partition_table import PartitionTable
 from ..protocol.packets import TableChanged, TableInForce, WriteTable
 from ..protocol.types import ErrorCode, NodeKind
 from .round import Round
 
 KEY = attrgetter('key')
+FORMER = 64                     # so many tables are remembered that transactions may be routed by
 
 
 class Pending(Context):
@@ -59,6 +61,7 @@ class Tables:
         self.later = []                 # those above it that former primaries have sent, in order
         self.in_force = None            # `base`, if that is of the present term
         self.pending = []               # Pending, in the order of their keys
+        self._former = {}               # {key: those that were in force lately in this term}
         self._changed = None            # TableChanged of the one in force
         self._own = False               # this master has the newest once this turn is committed
 
@@ -75,6 +78,7 @@ class Tables:
         self.later += [pending.table for pending in self.pending]
         self._own = False
         self.in_force = None
+        self._former = {}
         self.pending = []
 
     def forget(self):
@@ -176,6 +180,7 @@ class Tables:
         while self.pending and self.pending[0].is_durable():
             pending = self.pending.pop(0)
             self.base = self.in_force = pending.table
+            self._remember(pending.table)
             self.later, self._changed = [], None
             node.cluster.certain = True
             node.state.put(in_force=pending.table.pack())
@@ -186,6 +191,21 @@ class Tables:
             node.table_is_in_force()
             for then in pending.then:
                 then(node)
+
+    def _remember(self, table):
+        self._former[table.key] = table
+        if len(self._former) > FORMER:
+            del self._former[min(self._former)]
+
+    def sent_in_force(self, key):
+        """The table of this term with that key, which was in force; raises Refused."""
+        if key == self.in_force.key:
+            return self.in_force
+        table = self._former.get(key)
+        if table is None:
+            raise Refused(ErrorCode.RETRY, 'the table has changed too often since this transaction'
+                          ' began')
+        return table
 
     def when_in_force(self, node, function):
         """Call `function(node)` once what has been sent by now is in force."""

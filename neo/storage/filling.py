@@ -15,7 +15,7 @@ from ..protocol.types import MAX_ID, ClusterState, NodeKind
 from .cells import Cells
 from .engine.interface import COPIED
 from .links import Links
-from .space import in_full
+from .space import in_full, in_words
 
 FILL = 'fill'                   # timer
 WAIT = 0.5                      # seconds until a source is looked for again
@@ -68,6 +68,7 @@ class Copy(Context):
         if not node.engine.promise(COPIED, size, len(sizes)):
             node.filling.no_space(node, size)
             return
+        node.conditions.change(FILL, '')
         take(node, answer)
         node.lazily()
         node.filling.go_on(node, size, busy)
@@ -79,9 +80,8 @@ class Copy(Context):
         self.next_tid = answer.next
 
     def _records(self, node, answer):
-        tid, oid = self.next
         node.engine.replace_records(
-            (tid - 1, MAX_ID) if oid is None else (tid, oid), answer.next or (self.upto, MAX_ID),
+            before(*self.next), before(*answer.next) if answer.next else (self.upto, MAX_ID),
             node.partitions, self.rows, answer.records)
         self.next = answer.next and tuple(answer.next)
         complete = self.upto if self.next is None else self.next[0] - 1
@@ -96,6 +96,11 @@ class Copy(Context):
             node.filling.failed(node, peer, 'the connection was lost')
 
 
+def before(tid, after_oid):
+    """The position after which records go on."""
+    return (tid - 1, MAX_ID) if after_oid is None else (tid, after_oid)
+
+
 def is_whole(record):
     return checksum(record.data) == record.checksum
 
@@ -107,8 +112,9 @@ class Filling:
         self.links = Links()
         self.orders = {}                # row -> tid up to which it is to be copied
         self.copy = None                # Copy that is under way
-        self.copied = {}                # row -> that tid, of those that have all, not told yet
+        self.copied = {}                # row -> that tid, of those that have all
         self._failed = {}               # id of a source -> when it was no use
+        self._until = 0.0               # there is a pause until then
 
     # -- what the primary says ------------------------------------------------------------------
     def table_in_force(self, node, before, table):
@@ -137,12 +143,11 @@ class Filling:
         self.orders, self.copied, self.copy = {}, {}, None
         self._failed.clear()
         self.links.stop(node)
+        node.conditions.change(FILL, '')
 
     # -- copying ----------------------------------------------------------------------------------
     def go_on(self, node, size=0, busy=0.0):
         """`size` bytes were copied just now, which took `busy` seconds."""
-        if size:
-            node.conditions.change(FILL, '')
         copy = self.copy
         if copy is not None and copy.ended:
             self._end(node, copy)
@@ -154,9 +159,9 @@ class Filling:
             if copy is None:
                 return
             self.copy = copy
-        pause = self._pause(node, size, busy)
-        if pause > 0:
-            node.set_timer(FILL, node.now + pause)
+        self._until = max(self._until, node.now + self._pause(node, size, busy))
+        if self._until > node.now:
+            node.set_timer(FILL, self._until)
         else:
             copy.ask(node)
 
@@ -204,9 +209,10 @@ class Filling:
 
     def no_space(self, node, size):
         """It is tried again later."""
-        node.conditions.change(FILL, 'no space for what is to be copied: %s' % in_full(
-            node.engine.space()))
-        node.set_timer(FILL, node.now + limits.SPACE_INTERVAL)
+        node.conditions.change(FILL, 'no space for %s that are to be copied: %s' % (
+            in_words(size), in_full(node.engine.space())))
+        self._until = node.now + limits.SPACE_INTERVAL
+        node.set_timer(FILL, self._until)
 
     def failed(self, node, peer, reason):
         node.log('rows can\'t be copied from %s: %s', peer, reason)
@@ -229,6 +235,8 @@ class Filling:
             for row, upto in self.copied.items():
                 if row in self.orders and row not in blind:
                     by_tid.setdefault(upto, []).append(row)
+            if by_tid:
+                node.durable()          # what makes them readable relies on it
             for upto, rows in by_tid.items():
                 node.send(node.master, Filled(tuple(sorted(rows)), upto))
                 for row in rows:

@@ -39,6 +39,7 @@ class Links:
 
     def __init__(self):
         self.known = {}                 # id -> Link, of storages that run, as the primary says
+        self._connecting = {}           # address -> Link for which it is tried, be it gone or not
 
     def announced(self, node, info):
         runs = info.state in (NodeState.RUNNING, NodeState.PENDING) and info.address is not None
@@ -68,32 +69,34 @@ class Links:
         link = self.known.get(id)
         if link is None or link.peer is not None:
             return link and link.peer
-        if not link.connecting and node.now >= link.again:
+        if not link.connecting and node.now >= link.again and (
+                link.address not in self._connecting):
             link.connecting = True
+            self._connecting[link.address] = link
             node.connect(link.address)
         return None
 
     # -- connecting -------------------------------------------------------------------------
-    def _to(self, address):
-        return [link for link in self.known.values()
-                if link.address == address and link.connecting]
-
     def connected(self, node, peer):
-        """Is this what was asked for?"""
-        for link in self._to(peer.address):
-            peer.kind, peer.data = NodeKind.STORAGE, link
-            state = node.state
-            node.ask(peer, Identify(
-                NodeKind.STORAGE, node.id, node.identity, node.cluster, state.cluster_id,
-                state.history, node.term, node.name, node.address, float(node.now)), link)
+        """Is this what was asked for here?"""
+        link = self._connecting.pop(peer.address, None)
+        if link is None:
+            return False
+        if self.known.get(link.id) is not link:
+            node.close(peer)            # it has gone meanwhile
             return True
-        return False
+        peer.kind, peer.data = NodeKind.STORAGE, link
+        state = node.state
+        node.ask(peer, Identify(
+            NodeKind.STORAGE, node.id, node.identity, node.cluster, state.cluster_id,
+            state.history, node.term, node.name, node.address, float(node.now)), link)
+        return True
 
     def connect_failed(self, node, address):
-        links = self._to(address)
-        for link in links:
+        link = self._connecting.pop(address, None)
+        if link is not None:
             link.failed(node)
-        return bool(links)
+        return link is not None
 
     def lost(self, node, peer):
         if isinstance(peer.data, Link):

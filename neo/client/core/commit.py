@@ -249,7 +249,10 @@ class Transaction:
                 part.vote(client)
             return
         part.voted = True
-        self.end_vote(client)
+        if part.size and self.state == VOTING:
+            part.vote(client)
+        else:
+            self.end_vote(client)
 
     def end_vote(self, client):
         """Once nothing is waited for any more.  An import waits for its turn too: it must not hold

@@ -74,8 +74,14 @@ class Part(Context):
         return batches
 
     def flush(self, client):
+        if self.asked and self.storage in self.transaction.routing.blind:
+            # Its vote does not wait for what is resolved, as it knows of no conflict: what comes
+            # now needs another vote, which is asked for when this one is answered.
+            return
         peer = self.reach(client)
         if peer is not None and self.size and self.trouble is None:
+            if self.voted:
+                self.give_way(client)
             for batch in self.take(client.amounts):
                 self._store(client, *batch)
 

@@ -7,6 +7,7 @@ class Routing:
 
     `cells[row]` are the storages to write to: those with a readable cell, and those with one that
     is being filled, if `takes(storage)`.  `filled` are all of the latter, `blind` those written to.
+    The vote of a storage is for all of its cells: who can be read in any row is written to in all.
     """
 
     __slots__ = 'table', 'cells', 'filled', 'blind'
@@ -14,7 +15,8 @@ class Routing:
     def __init__(self, table, takes, filled=None):
         self.table = table
         self.filled = _filled(table) if filled is None else filled
-        self.blind = frozenset(filter(takes, self.filled))
+        self.blind = frozenset(filter(takes, self.filled)).union(
+            self.filled.intersection(table.readers()))
         self.cells = table.readable if not self.blind else [
             tuple([id for id in writable if id in readable or id in self.blind])
             for readable, writable in zip(table.readable, table.writable)]

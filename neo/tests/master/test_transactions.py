@@ -20,7 +20,7 @@ def begin(client):
 
 
 def finish(client, ttid, storages, oids=(), checked=(), imposed=()):
-    return client.say(Finish(ttid, (1, 1), oids, checked, tuple(
+    return client.say(Finish(ttid, client.driven.node.tables.in_force.key, oids, checked, tuple(
         (storage.id, storage.welcome.session) for storage in storages), imposed))
 
 
