@@ -30,8 +30,8 @@ def behind():
     return talk, client, first, back(talk, second)
 
 
-def commit(client, storages, locking=None, oids=(1,)):
-    finish(client, begin(client), storages, oids=oids)
+def commit(client, storages, locking=None, oids=(1,), table=None):
+    finish(client, begin(client), storages, oids=oids, table=table)
     for storage in storages if locking is None else locking:
         lock(storage)
     return client.take(Finish.Answer)[0].tid
@@ -158,7 +158,7 @@ def test_a_new_cell_is_copied_to_when_all_clients_write_there():
     other = talk.client()                       # begins with the new table
     assert not second.hears(Fill)
     # Routed by the table before: S2 votes, and has nothing of row 0.
-    tid = commit(client, [first, second], oids=(0, 1))
+    tid = commit(client, [first, second], oids=(0, 1), table=(1, 1))
     other.say(TableTaken(TableKey(1, 2)))
     assert not second.hears(Fill)
     client.say(TableTaken(TableKey(1, 2)))
@@ -168,12 +168,23 @@ def test_a_new_cell_is_copied_to_when_all_clients_write_there():
 
 def test_what_is_in_finish_when_the_last_client_has_taken_it_is_copied_too():
     talk, client, first, second = grown()
-    finish(client, begin(client), [first, second], oids=(0, 1))
+    finish(client, begin(client), [first, second], oids=(0, 1), table=(1, 1))
     client.say(TableTaken(TableKey(1, 2)))
     assert not second.hears(Fill)
     lock(first)
     lock(second)
     assert second.take(Fill)[0].upto == client.take(Finish.Answer)[0].tid
+
+
+def test_a_vote_is_for_what_was_given_only():
+    """S2 has voted, but was given nothing of row 0, which it is to have alone by now."""
+    talk, client, first, second = grown()
+    ttid = begin(client)
+    client.say(TableTaken(TableKey(1, 2)))
+    second.say(Filled((0,), second.take(Fill)[0].upto))
+    write(first), write(second)
+    finish(client, ttid, [first, second], oids=(0, 1), table=(1, 1))
+    assert 'S2 has not voted' in client.take(Error)[0].message
 
 
 def test_who_is_gone_is_not_waited_for():

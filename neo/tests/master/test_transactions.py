@@ -19,8 +19,9 @@ def begin(client):
     return client.take(TakeTtids.Answer)[0].first
 
 
-def finish(client, ttid, storages, oids=(), checked=(), imposed=()):
-    return client.say(Finish(ttid, client.driven.node.tables.in_force.key, oids, checked, tuple(
+def finish(client, ttid, storages, oids=(), checked=(), imposed=(), table=None):
+    table = table or client.driven.node.tables.in_force.key
+    return client.say(Finish(ttid, table, oids, checked, tuple(
         (storage.id, storage.welcome.session) for storage in storages), imposed))
 
 
