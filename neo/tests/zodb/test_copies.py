@@ -4,10 +4,11 @@ import time
 
 import pytest
 import ZODB
+from persistent.mapping import PersistentMapping
 from transaction.interfaces import TransientError
 from ZODB.utils import maxtid, p64
 
-from ..daemons import Cluster
+from ..daemons import Cluster, wait_for
 
 
 @pytest.fixture
@@ -54,3 +55,42 @@ def commit(db):
             return
         except TransientError:
             pass
+
+
+def test_the_cache_is_read_without_a_primary_and_outlives_it():
+    """What another client commits before this one is connected again is seen, and nothing else is
+    loaded anew."""
+    with Cluster(storages=2, replicas=1) as cluster:
+        db = ZODB.DB(cluster.client())
+        with db.transaction() as connection:
+            for name in 'kept', 'changed':
+                connection.root()[name] = PersistentMapping(value=0)
+        storage = db.storage
+        kept, changed = [storage_oid(db, name) for name in ('kept', 'changed')]
+        for oid in kept, changed:
+            storage.loadBefore(oid, maxtid)
+        cluster.master.kill()
+        misses = storage.cache_statistics()['misses']
+        with db.transaction() as connection:
+            assert connection.get(kept)['value'] == connection.get(changed)['value'] == 0
+        assert storage.cache_statistics()['misses'] == misses
+        cluster.start([cluster.master])
+        with ZODB.DB(cluster.client()).transaction() as connection:
+            connection.root()['changed']['value'] = 1
+        tid = storage_tid(cluster, changed)
+        wait_for(lambda: storage.lastTransaction() >= tid, 'the client hears of it')
+        with db.transaction() as connection:
+            connection.cacheMinimize()
+            assert connection.get(kept)['value'] == 0
+            assert storage.cache_statistics()['misses'] == misses
+            assert connection.get(changed)['value'] == 1
+        db.close()
+
+
+def storage_oid(db, name):
+    with db.transaction() as connection:
+        return connection.root()[name]._p_oid
+
+
+def storage_tid(cluster, oid):
+    return cluster.client().load(oid)[1]
