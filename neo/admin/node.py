@@ -41,7 +41,7 @@ class Admin(Node):
         peer.kind = MASTER
         self.ask(peer, Identify(
             NodeKind.ADMIN, self.id, self.identity, self.cluster, self.cluster_id, self.history, 0,
-            self.name, self.address, self.now))
+            self.name, self.address, self.now, ''))
 
     def patience(self, peer):
         if peer.kind == MASTER and len(self.seek.masters) > 1:
@@ -107,10 +107,10 @@ class Admin(Node):
             nodes[primary.id] = NodeInfo(*known, '; '.join(filter(None, (silence, condition))))
         return tuple(sorted(nodes.values(), key=lambda info: node_order(info.id)))
 
-    def description(self, last_tid=0, last_oid=0):
+    def description(self, last_tid=0, last_oid=0, filling=()):
         return DescribeCluster.Answer(
             self.phase, self.why(), self.cluster, self.cluster_id,
             self.primary.id if self.primary else None, self._node_infos(), self.partitions,
-            self.table, last_tid, last_oid)
+            self.table, last_tid, last_oid, filling)
 
     handlers = handler_table(follow, serve)

@@ -34,7 +34,7 @@ class Description(Question):
     def answered(self, admin, peer, answer):
         # It may have been created after this node has joined.
         admin.cluster_id = answer.cluster_id
-        self.answer(admin, admin.description(answer.last_tid, answer.last_oid))
+        self.answer(admin, admin.description(answer.last_tid, answer.last_oid, answer.filling))
 
     def refused(self, admin, peer, error):
         self.given_up(admin)

@@ -1,6 +1,7 @@
 """The next partition table when an operator changes the cluster (docs/architecture.md,
 "Balance").
 
+    first      of a new cluster
     tweak      each row gets as many copies as are wanted, spread evenly over the storages and over
                the machines they run on, with few cells moved
     settled    what was only kept until others had caught up goes
@@ -14,7 +15,7 @@ from itertools import groupby
 
 from ..protocol.types import CellState
 from .ids import node_order
-from .partition_table import READABLE
+from .partition_table import READABLE, PartitionTable
 
 UP_TO_DATE, OUT_OF_DATE = CellState.UP_TO_DATE, CellState.OUT_OF_DATE
 FEEDING = CellState.FEEDING
@@ -25,6 +26,13 @@ class Impossible(ValueError):
 
 
 # -- tables -----------------------------------------------------------------------------------
+def first(term, partitions, replicas, homes, masters=()):
+    """That of a new cluster.  Raises Impossible."""
+    table = tweak(PartitionTable(term, 0, replicas, [{}] * partitions, masters), homes)
+    return PartitionTable(term, 1, replicas, [
+        dict.fromkeys(row, UP_TO_DATE) for row in table.rows], masters)
+
+
 def tweak(table, homes, leaving=()):
     """The next table, in which the storages of `homes`, {id: machine}, share all rows, and those of
     `leaving` have nothing that is needed.  Who is in neither, since it is away, keeps what it has,
@@ -80,6 +88,15 @@ def dropped(table, storages):
 def only_on(table, storages):
     """Rows of which nobody else has a readable copy."""
     return [row for row, readable in enumerate(table.readable) if not set(readable) - set(storages)]
+
+
+def may_lose(table, homes):
+    """`(storages, machines)`: how many of `homes`, {id of a storage that runs: machine}, may be
+    lost one after the other, whichever they are, with each row still readable; -1: some row is not
+    readable even now."""
+    readers = [[id for id in readable if id in homes] for readable in table.readable]
+    return (min(map(len, readers)) - 1,
+            min(len({homes[id] for id in readers}) for readers in readers) - 1)
 
 
 def lacking(table):
@@ -144,7 +161,7 @@ class Assignment:
             while len(storages) < self.copies:
                 free = [id for id in self.homes if self._has_room(number, id)]
                 self._put(number, min(free, key=lambda id: (
-                    self.load[id] - self.quota[id], node_order(id))))
+                    self.load[id] >= self.quota[id], self.load[id], node_order(id))))
 
     # -- even loads ---------------------------------------------------------------------------
     def _even_out(self):

@@ -126,14 +126,3 @@ class PartitionTable:
     def __repr__(self):
         return 'PartitionTable(%d.%d, %s)' % (self.term, self.ptid, ' '.join(
             '%s=%s' % (s, self.letters(s)) for s in self.storages()))
-
-
-def new_table(term, partitions, replicas, storages, masters=()):
-    """The first table of a cluster: rows dealt out evenly, replicas on different storages."""
-    storages = sorted(storages, key=node_order)
-    if len(storages) <= replicas:
-        raise ValueError('%d replicas need at least %d storages, and there are %d'
-                         % (replicas, replicas + 1, len(storages)))
-    return PartitionTable(term, 1, replicas, [
-        {storages[(row + copy) % len(storages)]: CellState.UP_TO_DATE
-         for copy in range(replicas + 1)} for row in range(partitions)], masters)

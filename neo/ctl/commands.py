@@ -173,7 +173,8 @@ def add_commands(parser, parent):
 def _add_print(what, add):
     add(what, 'cluster', _print('cluster'), 'the state of the cluster')
     sub = add(what, 'node', _print_node,
-              'a line per node: id | kind | address | state | name | what is wrong')
+              'a line per node: id | kind | address | state | name | machine (if it was given'
+              ' one) | what is wrong')
     sub.add_argument('type', nargs='?', metavar='TYPE', type=str.lower, choices=KINDS,
                      help=' or '.join(KINDS))
     sub = add(what, 'pt', _print_pt, 'the partition table, a line per storage: U up to date, O out'

@@ -31,7 +31,7 @@ class Ctl(Node):
     def connected(self, peer):
         peer.kind = ADMIN
         self.ask(peer, Identify(NodeKind.CTL, None, self.identity, 'any', None, None, 0, '', None,
-                                self.now))
+                                self.now, ''))
 
     def connect_failed(self, address, reason):
         self.fail('no admin node at %s: %s' % (readable(address), reason))

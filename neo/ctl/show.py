@@ -1,4 +1,5 @@
 """What neoctl prints, from the description of a cluster: lines for people, data for programs."""
+from ..cluster import balance
 from ..cluster.addresses import readable
 from ..cluster.ids import moment, node_order
 from ..cluster.partition_table import PartitionTable
@@ -38,14 +39,26 @@ def nodes(description, kind=None):
     return [{'id': info.id, 'kind': NodeKind(info.kind).name.lower(),
              'address': readable(info.address) if info.address else None,
              'state': NodeState(info.state).name, 'name': info.name,
-             'condition': info.condition}
+             'topology': info.topology or None, 'condition': info.condition}
             for info in description.nodes if kind in (None, info.kind)]
 
 
 def node_lines(description, kind=None):
-    return aligned([(node['id'], node['kind'], node['address'] or '-', node['state'],
-                     node['name'] or ('-' if node['condition'] else ''), node['condition'])
-                    for node in nodes(description, kind)])
+    return aligned([without_end((
+        node['id'], node['kind'], node['address'], node['state'], node['name'],
+        label_of(node), node['condition'])) for node in nodes(description, kind)])
+
+
+def label_of(node):
+    """Of its machine, if that is not the host of its address anyway."""
+    label, host = node['topology'], (node['address'] or '').rpartition(':')[0].strip('[]')
+    return label if label and label != host else None
+
+
+def without_end(cells):
+    """A dash for what is not there, but for what nothing follows."""
+    last = max(place for place, cell in enumerate(cells) if cell)
+    return [cell or '-' * (place < last) for place, cell in enumerate(cells)]
 
 
 def aligned(rows):
@@ -125,6 +138,52 @@ def ids_lines(description):
     return ['%s = %s' % (name, '-' if value is None else value) for name, value in found.items()]
 
 
+def may_lose(description):
+    """How many storages and machines may still be lost; None: there is nothing to be lost."""
+    if description.table is None or description.state != ClusterState.RUNNING:
+        return None
+    homes = {info.id: info.topology for info in description.nodes
+             if info.kind == NodeKind.STORAGE and info.state == NodeState.RUNNING}
+    storages, machines = balance.may_lose(PartitionTable.unpack(description.table), homes)
+    return {'storages': storages, 'machines': machines} if storages >= 0 else None
+
+
+def filling(description):
+    """Of each storage with out-of-date rows how many, and how far it has come."""
+    if description.table is None:
+        return []
+    table = PartitionTable.unpack(description.table)
+    states = {info.id: NodeState(info.state) for info in description.nodes}
+    progress = {it.storage: it for it in description.filling}
+    return [{'id': id, 'state': states.get(id, NodeState.UNKNOWN).name,
+             'rows': len(table.out_of_date[id]),
+             'bytes': progress[id].bytes if id in progress else None,
+             'seconds': progress[id].seconds if id in progress else None}
+            for id in table.storages() if id in table.out_of_date]
+
+
+def filling_text(found):
+    text = '%s: %s out of date' % (found['id'], count(found['rows'], 'row'))
+    if found['state'] != 'RUNNING':
+        return text + ', and it is ' + found['state']
+    if found['bytes'] is not None:
+        text += ', %.1f MiB are copied' % (found['bytes'] / 2 ** 20)
+    return text + (', about %s left' % duration(found['seconds'])
+                   if found['seconds'] is not None else '')
+
+
+def count(number, noun):
+    return '%d %s%s' % (number, noun, 's' * (number != 1))
+
+
+def duration(seconds):
+    """For people: `50 s`, `12 min`, `3 h 5 min`."""
+    if seconds < 60:
+        return '%d s' % seconds
+    hours, minutes = divmod(seconds // 60, 60)
+    return '%d h %d min' % (hours, minutes) if hours else '%d min' % minutes
+
+
 def summary(description):
     found = nodes(description)
     storages = [node for node in found if node['kind'] == 'storage']
@@ -135,6 +194,8 @@ def summary(description):
             'clients': sum(node['kind'] == 'client' for node in found),
             'partitions': description.partitions,
             'replicas': description.table[2] if description.table else None,
+            'may_lose': may_lose(description),
+            'filling': filling(description),
             'last_tid': last(description, description.last_tid),
             'last_time': moment(description.last_tid),
             'trouble': {node['id']: node['condition'] for node in found if node['condition']}}
@@ -146,6 +207,11 @@ def summary_lines(description):
         found['storages'], found.pop('storages_running'))
     found['state'] += ': ' + found['reason'] if found['reason'] else ''
     del found['reason']
-    trouble = ['%s: %s' % item for item in found.pop('trouble').items()]
+    lose = found['may_lose']
+    if lose is not None:
+        found['may_lose'] = ', '.join('any ' + count(lose[noun + 's'], noun) if lose[noun + 's']
+                                      else 'no ' + noun for noun in ('storage', 'machine'))
+    extra = [('filling', filling_text(one)) for one in found.pop('filling')]
+    extra += [('trouble', '%s: %s' % item) for item in found.pop('trouble').items()]
     return ['%-10s %s' % (name, '-' if value is None else value)
-            for name, value in (*found.items(), *(('trouble', one) for one in trouble))]
+            for name, value in (*found.items(), *extra)]

@@ -16,19 +16,20 @@ def node_info(master, id):
     if peer is None:
         known = master.members.known.get(id)
         name, address = (known.name, known.address) if known is not None else ('', None)
-        return NodeInfo(id, kind, address, NodeState.DOWN, name, '')
+        return NodeInfo(id, kind, address, NodeState.DOWN, name, '', '')
     data = peer.data
     pending = kind == NodeKind.STORAGE and not belongs(master, id)
     return NodeInfo(id, kind, data.address, NodeState.PENDING if pending else NodeState.RUNNING,
-                    data.name, condition_of(peer))
+                    data.name, data.topology, condition_of(peer))
 
 
 def master_info(master, id):
     if id == master.id:
-        return NodeInfo(id, NodeKind.MASTER, master.address, NodeState.RUNNING, master.name, '')
+        return NodeInfo(id, NodeKind.MASTER, master.address, NodeState.RUNNING, master.name, '',
+                        '')
     fellow = master.fellows.by_id(master)[id]
     state = NodeState.DOWN if fellow.peer is None else NodeState.RUNNING
-    return NodeInfo(id, NodeKind.MASTER, fellow.address, state, fellow.name, '')
+    return NodeInfo(id, NodeKind.MASTER, fellow.address, state, fellow.name, '', '')
 
 
 def condition_of(peer):

@@ -1,8 +1,8 @@
 """How a new cluster comes to be (docs/decisions/creation.md)."""
 import logging
 
+from ..cluster import balance
 from ..cluster.node import Refused
-from ..cluster.partition_table import new_table
 from ..protocol.types import ClusterState, ErrorCode
 from . import verification
 
@@ -120,8 +120,9 @@ class Creation:
         def created(node):
             self.under_way = False
             verification.begin(node, [], [], states)
-        node.tables.write(node, new_table(
-            node.term, self.partitions, self.replicas, storages, masters), created)
+        homes = {id: node.members.storages[id].data.topology for id in storages}
+        node.tables.write(node, balance.first(
+            node.term, self.partitions, self.replicas, homes, masters), created)
 
     def undo(self, node):
         """The first table is not in force: what has been written of it counts for nobody."""

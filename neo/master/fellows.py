@@ -129,7 +129,7 @@ class Fellows:
             MASTER, node.id, state.identity, node.cluster.name,
             state.cluster_id if state.is_member else None,
             state.history if state.is_member else None,
-            state.term, node.name, self.own, float(node.now)), Greeting(fellow))
+            state.term, node.name, self.own, float(node.now), ''), Greeting(fellow))
 
     def accepted(self, node, fellow, peer, answer):
         if answer.identity == node.state.identity:

@@ -10,8 +10,10 @@ Of a cell that was there before, *finish* says whether what is committed has bee
 """
 from ..cluster.balance import settled
 from ..cluster.node import handles
-from ..protocol.packets import Fill, Filled
-from ..protocol.types import ClusterState, NodeKind
+from ..protocol.packets import Fill, Filled, FillProgress
+from ..protocol.types import ClusterState
+from ..protocol.types import Filling as Progress
+from ..protocol.types import NodeKind
 
 SERVING = ClusterState.RUNNING, ClusterState.STOPPING
 
@@ -35,6 +37,7 @@ class Filling:
         self._cells = {}                # Peer -> {row: Cell}
         self._late = set()              # Peers some of whose cells have to be told again
         self._ready = {}                # (row, storage) -> None: filled, and not in a table yet
+        self._progress = {}             # Peer -> (FillProgress, when it began)
 
     # -- who is there -------------------------------------------------------------------------
     def came(self, node, peer):
@@ -45,6 +48,7 @@ class Filling:
     def left(self, peer):
         self._cells.pop(peer, None)
         self._late.discard(peer)
+        self._progress.pop(peer, None)
         for cell in [cell for cell in self._ready if cell[1] == peer.id]:
             del self._ready[cell]
 
@@ -115,6 +119,18 @@ class Filling:
         for peer in list(self._late):
             self._order(node, peer)
 
+    # -- for the operator -----------------------------------------------------------------------
+    def advanced(self, node, peer, packet):
+        before, began = self._progress.get(peer, (None, None))
+        if before is None or packet.done < before.done:
+            began = node.now
+        self._progress[peer] = packet, began
+
+    def progress(self, node):
+        """A `types.Filling` of each storage that has told how far it has come."""
+        return tuple(Progress(peer.id, packet.bytes, left(packet.done, node.now - began))
+                     for peer, (packet, began) in self._progress.items() if self._cells.get(peer))
+
     # -- their end --------------------------------------------------------------------------------
     def filled(self, node, peer, rows, upto):
         cells = self._cells.get(peer, {})
@@ -134,3 +150,13 @@ class Filling:
 @handles(Filled, sender=NodeKind.STORAGE, phase=SERVING)
 def rows_are_filled(master, peer, packet, request_id):
     master.filling.filled(master, peer, packet.rows, packet.upto)
+
+
+@handles(FillProgress, sender=NodeKind.STORAGE, phase=SERVING)
+def rows_are_being_filled(master, peer, packet, request_id):
+    master.filling.advanced(master, peer, packet)
+
+
+def left(done, seconds):
+    """Seconds until all is done, when so many thousandths have taken `seconds`."""
+    return int(max(0, seconds) * max(0, 1000 - done) / done) if done else None

@@ -15,13 +15,15 @@ KINDS = {letter: kind for kind, letter in LETTERS.items()}
 class Joined:
     """What the master keeps of a node that has joined; the `data` of its Peer."""
 
-    __slots__ = ('identity', 'address', 'name', 'session', 'cluster_id', 'clock_offset', 'term',
-                 'grant', 'held', 'canvassed', 'settled', 'condition', 'ttids', 'taken', 'broken')
+    __slots__ = ('identity', 'address', 'name', 'topology', 'session', 'cluster_id',
+                 'clock_offset', 'term', 'grant', 'held', 'canvassed', 'settled',
+                 'condition', 'ttids', 'taken', 'broken')
 
     def __init__(self, packet, address, session, now):
         self.identity = packet.identity
         self.address = address
         self.name = packet.name
+        self.topology = packet.topology         # of a storage: its machine
         self.session = session
         self.cluster_id = packet.cluster_id     # it knows a cluster; None: it is new
         self.clock_offset = packet.clock - now  # seconds that its clock is ahead of ours

@@ -75,7 +75,8 @@ def describe_ids(master, peer, packet, request_id):
     master.answer(peer, request_id, DescribeIds.Answer(
         master.cluster.id,
         master.transactions.last_told if master.transactions else 0,
-        master.oids.next - 1 if master.oids else 0))
+        master.oids.next - 1 if master.oids else 0,
+        master.filling.progress(master) if master.filling else ()))
 
 
 # -- which storages, and what they have ---------------------------------------------------------
@@ -151,7 +152,7 @@ def tweak(master, peer, packet, request_id):
 
 def home(master, id):
     """The machine of a storage."""
-    return master.members.storages[id].data.address[0]
+    return master.members.storages[id].data.topology
 
 
 def changes_text(before, after, dry_run):

@@ -26,6 +26,8 @@ MAX_TEXT = 4 * KiB
 MAX_REASON = 3 * KiB
 # Names of clusters, nodes and hosts.
 MAX_NAME = 255
+# What an operator calls a machine; it is told in the first packet.
+MAX_MACHINE = 128
 # User, description and extension of one transaction.
 MAX_METADATA = 16 * MiB
 MAX_PARTITIONS = 10_000

@@ -7,10 +7,10 @@ rest on that.
 from .declare import packet, request
 from .limits import MAX_MASTERS, MAX_PARTITIONS
 from .types import (Address, Ballot, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
-                    ErrorCodeType, Imported, Label, List, Member, Metadata, Name, NodeId, NodeInfo,
-                    NodeKindType, ObjectSerial, Oid, Optional, Record, RecordPosition, Revision,
-                    RowTid, Rows, Session, Span, StoredMetadata, StoredRecord, Table, TableKey,
-                    Term, Text, Tid, Time, Ttid, Unfinished, Uuid)
+                    ErrorCodeType, Filling, Imported, Label, List, Machine, Member, Metadata, Name,
+                    NodeId, NodeInfo, NodeKindType, ObjectSerial, Oid, Optional, Record,
+                    RecordPosition, Revision, RowTid, Rows, Session, Span, StoredMetadata,
+                    StoredRecord, Table, TableKey, Term, Text, Tid, Time, Ttid, Unfinished, Uuid)
 
 
 # -- any node -------------------------------------------------------------------------------
@@ -36,6 +36,7 @@ class Identify:
     name: Label                     # what the operator calls the sender, may be empty
     address: Optional(Address)      # where the sender listens
     clock: Time                     # seconds since 1970, as the sender sees it
+    topology: Machine                 # of a storage: the machine that it is lost with; else empty
 
     class Answer:
         id: NodeId                  # of the receiver
@@ -453,6 +454,7 @@ class DescribeCluster:
         table: Optional(Table)
         last_tid: Tid
         last_oid: Oid
+        filling: List(Filling)
 
 
 @request(code=61, route='ctl -> admin, admin -> master')
@@ -466,11 +468,12 @@ class SetClusterState:
 
 @request(code=62, route='admin -> master')
 class DescribeIds:
-    """How far ids have got, and which cluster they are of."""
+    """How far ids have got, which cluster they are of, and how long rows are still being filled."""
     class Answer:
         cluster_id: Optional(Uuid)
         last_tid: Tid
         last_oid: Oid
+        filling: List(Filling)
 
 
 @request(code=63, route='ctl -> admin, admin -> master')
@@ -553,3 +556,12 @@ class ConfirmTerm:
 
     class Answer:
         confirmed: Bool
+
+
+# -- copies of rows ---------------------------------------------------------------------------
+@packet(code=82, route='storage -> master')
+class FillProgress:
+    """How far the sender has come with what `Fill` told, from time to time."""
+    rows: Count                     # that are not copied yet
+    bytes: Count                    # copied since that began
+    done: Count                     # thousandths of all, as far as it can tell

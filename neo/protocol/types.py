@@ -93,6 +93,7 @@ MAX_TIME = 1 << 36
 Time = Type('Time', '(type({0}) is float and 0 <= {0} <= %d)' % MAX_TIME)
 Text = _sized('Text', 'str', limits.MAX_TEXT)
 Label = _sized('Label', 'str', limits.MAX_NAME)
+Machine = _sized('Machine', 'str', limits.MAX_MACHINE)
 Name = Type('Name', '(type({0}) is str and 0 < len({0}) <= %d)' % limits.MAX_NAME,
             largest=Label.largest)
 NodeId = Type('NodeId', "(type({0}) is str and 1 < len({0}) <= 12 and {0}[0] in 'MSAC'"
@@ -231,9 +232,12 @@ Member = Struct('Member', """Which storage or master has an id: it is known by i
 it knows its id itself.  By its last name and address, people know it while it is away.  Storages
 that were not `added` have no part in the cluster yet.""",
                 id=NodeId, identity=Uuid, name=Text, address=Optional(Address), added=Bool)
-NodeInfo = Struct('NodeInfo', """`condition` says in words what is wrong with the node, if anything
-is.""", id=NodeId, kind=NodeKindType, address=Optional(Address),
-                  state=NodeStateType, name=Label, condition=Text)
+NodeInfo = Struct('NodeInfo', """`topology` is the machine of a storage that is there, `condition`
+says in words what is wrong with the node, if anything is.""",
+                  id=NodeId, kind=NodeKindType, address=Optional(Address),
+                  state=NodeStateType, name=Label, topology=Machine, condition=Text)
+Filling = Struct('Filling', """A storage that fills rows: bytes copied by now, and seconds that it
+still takes (None: not known yet).""", storage=NodeId, bytes=Count, seconds=Optional(Count))
 
 # -- objects and transactions -----------------------------------------------------------------
 Record = Struct('Record', """A revision on its way to a storage.  `base` is the tid it was made from

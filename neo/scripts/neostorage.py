@@ -34,7 +34,7 @@ def make(options, address):
     database = engine.open_engine(options.adapter, options.database)
     try:
         return Storage(random.Random(), database, options.cluster, options.masters, address,
-                       options.name)
+                       options.name, topology=options.topology)
     except BaseException:
         database.close()
         raise

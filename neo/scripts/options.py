@@ -60,6 +60,12 @@ def name(text):
     return text
 
 
+def machine(text):
+    if not 0 < len(text) <= limits.MAX_MACHINE or not text.isprintable():
+        raise ValueError('%d printable characters at most are expected' % limits.MAX_MACHINE)
+    return text
+
+
 def choice(*choices):
     def convert(text):
         for known in choices:
@@ -111,6 +117,9 @@ OPTIONS = [
     Option('adapter', 'a', choice(*ADAPTERS), 'kind of database (default: by --database)',
            'SQLite', [STORAGE]),
     Option('database', 'd', str, 'where the data are (default: ./CLUSTER-NAME.sqlite)', 'STRING',
+           [STORAGE]),
+    Option('topology', None, machine, 'which machine (or rack, or room) it is lost with: copies of'
+           ' one row are put on different ones (default: the host of its address)', 'LABEL',
            [STORAGE]),
     Option('engine', 'e', choice('InnoDB', 'RocksDB'), 'of MySQL', 'InnoDB|RocksDB', [STORAGE],
            later=True),

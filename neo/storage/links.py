@@ -89,7 +89,8 @@ class Links:
         state = node.state
         node.ask(peer, Identify(
             NodeKind.STORAGE, node.id, node.identity, node.cluster, state.cluster_id,
-            state.history, node.term, node.name, node.address, float(node.now)), link)
+            state.history, node.term, node.name, node.address, float(node.now),
+            node.topology), link)
         return True
 
     def connect_failed(self, node, address):

@@ -28,7 +28,7 @@ class Storage(Node):
     kind = NodeKind.STORAGE
 
     def __init__(self, rnd, engine, cluster, masters, address, name='',
-                 amounts=limits.AMOUNTS, fill_rate=0):
+                 amounts=limits.AMOUNTS, fill_rate=0, topology=None):
         super().__init__(rnd)
         self.engine = engine
         self.amounts = amounts
@@ -37,6 +37,7 @@ class Storage(Node):
         self.cluster = cluster
         self.masters = Masters(masters)
         self.address, self.name = address, name
+        self.topology = topology or address[0][:limits.MAX_MACHINE]
         self.phase = ClusterState.RECOVERING
         self.id = self.state.id         # as the primary calls it
         self.master = None              # Peer of the one that was promised the highest term …
@@ -83,7 +84,7 @@ class Storage(Node):
             NodeKind.STORAGE, state.id, self.identity, self.cluster,
             state.cluster_id if state.is_member else None,
             state.history if state.is_member else None,
-            state.term, self.name, self.address, float(self.now)))
+            state.term, self.name, self.address, float(self.now), self.topology))
 
     def connect_failed(self, address, reason):
         if not self.filling.links.connect_failed(self, address):

@@ -106,7 +106,7 @@ class ClientNode(Node):
     def greet(self, peer, context):
         self.ask(peer, Identify(
             NodeKind.CLIENT, self.id, self.identity, self.cluster, self.cluster_id, self.history,
-            self.term, self.name, None, self.now), context)
+            self.term, self.name, None, self.now, ''), context)
 
     def patience(self, peer):
         if peer.kind == NodeKind.MASTER and len(self.seek.masters) > 1:

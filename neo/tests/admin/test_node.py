@@ -12,9 +12,9 @@ from neo.protocol.packets import (ClusterStateChanged, DescribeCluster, Describe
 from neo.protocol.types import ClusterState, ErrorCode, NodeInfo, NodeKind, NodeState
 
 MASTER_ADDRESS = '10.0.0.1', 10000
-M1 = NodeInfo('M1', NodeKind.MASTER, MASTER_ADDRESS, NodeState.RUNNING, '', '')
-S1 = NodeInfo('S1', NodeKind.STORAGE, ('10.0.0.2', 1), NodeState.RUNNING, 'left', '')
-S1_DOWN = NodeInfo('S1', NodeKind.STORAGE, None, NodeState.DOWN, '', '')
+M1 = NodeInfo('M1', NodeKind.MASTER, MASTER_ADDRESS, NodeState.RUNNING, '', '', '')
+S1 = NodeInfo('S1', NodeKind.STORAGE, ('10.0.0.2', 1), NodeState.RUNNING, 'left', '', '')
+S1_DOWN = NodeInfo('S1', NodeKind.STORAGE, None, NodeState.DOWN, '', '', '')
 TABLE = 1, 4, 0, ((('S1', 0),),)
 MASTER, CTL = 1, 2              # connections
 
@@ -60,7 +60,7 @@ class World:
     # -- neoctl
     def come(self, kind=NodeKind.CTL):
         self.step(events.Accepted(CTL))
-        self.hear(CTL, Identify(kind, None, b'i' * 16, 'any', None, None, 0, '', None, 1.0), 1)
+        self.hear(CTL, Identify(kind, None, b'i' * 16, 'any', None, None, 0, '', None, 1.0, ''), 1)
 
     def ask(self, packet):
         """Send as neoctl; the answer, or the request that the master gets for it."""
@@ -99,22 +99,23 @@ def test_it_describes_what_it_was_told(world):
     assert type(world.sent(CTL)[0].packet) is Identify.Answer
     asked = world.ask(DescribeCluster())
     assert type(asked.packet) is DescribeIds
-    found = world.answer(asked, DescribeIds.Answer(b'c' * 16, 77, 8))
+    found = world.answer(asked, DescribeIds.Answer(b'c' * 16, 77, 8, (('S1', 5, None),)))
     assert (found.state, found.reason, found.cluster, found.primary) == (
         ClusterState.RUNNING, '', 'test', 'M1')
     assert (found.nodes, found.table, found.partitions) == ((M1, S1), TABLE, 1)
     assert (found.last_tid, found.last_oid) == (77, 8)
+    assert found.filling == (('S1', 5, None),)
 
 
 def test_nodes_change_and_go(world):
     world.join()
     world.come()
-    client = NodeInfo('C7', NodeKind.CLIENT, None, NodeState.RUNNING, '', '')
+    client = NodeInfo('C7', NodeKind.CLIENT, None, NodeState.RUNNING, '', '', '')
     world.hear(MASTER, NodesChanged((S1_DOWN, client), ()))
-    found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0))
+    found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0, ()))
     assert found.nodes == (client, M1, S1_DOWN)
     world.hear(MASTER, NodesChanged((), ('C7',)))
-    found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0))
+    found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0, ()))
     assert found.nodes == (M1, S1_DOWN)
 
 
@@ -174,11 +175,11 @@ def test_a_silent_primary_is_named_at_once(world):
     assert re.fullmatch('it says nothing, since 2001-09-09 01:4.* UTC', silent.condition)
     assert re.fullmatch(r'M1 at 10.0.0.1:10000 says nothing \(for \d+ s\)', found.reason)
     assert world.ask(DescribeCluster()) == found
-    world.hear(MASTER, DescribeIds.Answer(b'c' * 16, 0, 0), asked.request_id)
+    world.hear(MASTER, DescribeIds.Answer(b'c' * 16, 0, 0, ()), asked.request_id)
     assert not world.sent(CTL)                          # it was answered
     world.hear(MASTER, SetClusterState.Answer('done'), order.request_id)
     assert world.sent(CTL)[0].packet.message == 'done'
-    found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0))
+    found = world.answer(world.ask(DescribeCluster()), DescribeIds.Answer(b'c' * 16, 0, 0, ()))
     assert found.reason == '' and found.nodes == (M1, S1)
 
 

@@ -3,7 +3,7 @@ import random
 
 from ...client.core.client import Client
 from ...cluster import events
-from ...cluster.partition_table import new_table
+from ...cluster.balance import first
 from ...protocol.checksum import checksum
 from ...protocol.packets import (Error, Identify, ListTransactions, Load, NodesChanged,
                                  TableChanged, TakeOids, TakeTtids, Vote)
@@ -71,7 +71,7 @@ class Conversation(driven.Driven):
         self.closed = []                # connections
         self.connections = 0
         self.ids = ['S%d' % (i + 1) for i in range(storages)]
-        self.table = new_table(1, partitions, replicas, self.ids)
+        self.table = first(1, partitions, replicas, {id: id for id in self.ids})
         self.next_ttid, self.next_oid = FIRST_TTID, 100
         self.start()
 
@@ -109,7 +109,7 @@ class Conversation(driven.Driven):
         _, answer = master.hears(Identify)
         answer(Identify.Answer('M1', id, CLUSTER_ID, history, term, 0, last_tid, 2))
         master.says(NodesChanged(tuple(
-            (id, NodeKind.STORAGE, self.address(id), NodeState.RUNNING, 'store-' + id, '')
+            (id, NodeKind.STORAGE, self.address(id), NodeState.RUNNING, 'store-' + id, '', '')
             for id in self.ids), ()))
         master.says(TableChanged(self.table.pack()))
         return master

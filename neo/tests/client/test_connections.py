@@ -18,7 +18,8 @@ def test_it_greets_the_primary_and_takes_ids_ahead():
                              cluster_id=None, history=None, term=0)
     answer(Identify.Answer('M1', 'C1', CLUSTER_ID, HISTORY, 1, 0, 5, 2))
     assert not ready.done and c.client.last_tid == 5
-    master.says(NodesChanged((('S1', NodeKind.STORAGE, ('s1', 1), NodeState.RUNNING, '', ''),), ()))
+    master.says(NodesChanged(
+        (('S1', NodeKind.STORAGE, ('s1', 1), NodeState.RUNNING, '', '', ''),), ()))
     assert c.connecting == [('s1', 1)]
     master.says(TableChanged(c.table.pack()))
     assert ready.done and ready in c.client.completed
@@ -131,7 +132,7 @@ def test_a_storage_that_moves_is_followed():
     c = Conversation()
     one, = c.up()
     c.master.says(NodesChanged(
-        (('S1', NodeKind.STORAGE, ('new', 1), NodeState.RUNNING, '', ''),), ()))
+        (('S1', NodeKind.STORAGE, ('new', 1), NodeState.RUNNING, '', '', ''),), ()))
     assert c.closed == [one.connection] and c.connecting == [('new', 1)]
 
 

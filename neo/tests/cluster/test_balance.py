@@ -6,7 +6,7 @@ from time import process_time
 import pytest
 
 from neo.cluster import balance
-from neo.cluster.partition_table import PartitionTable, new_table
+from neo.cluster.partition_table import PartitionTable
 from neo.protocol.types import CellState
 
 U, O, F = CellState.UP_TO_DATE, CellState.OUT_OF_DATE, CellState.FEEDING      # noqa: E741
@@ -36,6 +36,24 @@ def all_filled(table):
         table = balance.settled(table.filled(
             [(row, id) for id, rows in table.out_of_date.items() for row in rows]))
     return table
+
+
+# -- a new cluster ------------------------------------------------------------------------------
+def test_rows_are_dealt_out():
+    assert letters(balance.first(7, 6, 0, apart('S1', 'S2'))) == ['S1 U.U.U.', 'S2 .U.U.U']
+    assert letters(balance.first(7, 3, 1, apart('S1', 'S2', 'S3'))) == [
+        'S1 UU.', 'S2 U.U', 'S3 .UU']
+
+
+def test_copies_of_a_new_cluster_are_on_different_machines():
+    after = balance.first(7, 4, 1, {'S1': 'a', 'S2': 'a', 'S3': 'b', 'S4': 'b'}, ['M1'])
+    assert after.key == (7, 1) and after.masters == ('M1',)
+    assert all(len(set(row) & {'S1', 'S2'}) == 1 for row in after.rows)
+
+
+def test_a_new_cluster_of_too_few():
+    with pytest.raises(balance.Impossible):
+        balance.first(7, 1, 1, apart('S1'))
 
 
 # -- tweak --------------------------------------------------------------------------------------
@@ -118,6 +136,15 @@ def test_last_copy_is_not_dropped():
         balance.dropped(table('S1 UUUU', 'S2 OOUO'), ['S1'])
 
 
+def test_what_may_be_lost():
+    now = table('S1 UUU', 'S2 UFO', 'S3 OUU')
+    assert balance.may_lose(now, apart('S1', 'S2', 'S3')) == (1, 1)
+    assert balance.may_lose(now, {'S1': 'a', 'S2': 'a', 'S3': 'b'}) == (1, 0)
+    assert balance.may_lose(now, apart('S1', 'S2')) == (0, 0)
+    assert balance.may_lose(now, apart('S2', 'S3')) == (0, 0)
+    assert balance.may_lose(now, apart('S2')) == (-1, -1)
+
+
 def test_more_copies_are_wanted_and_nothing_changes_yet():
     after = table('S1 UU').next(replicas=2)
     assert (after.replicas, after.key, letters(after)) == (2, (1, 2), ['S1 UU'])
@@ -133,7 +160,8 @@ class Cluster:
         machines = ['m%d' % n for n in range(rnd.randint(1, len(ids)))]
         homes = {id: rnd.choice(machines) for id in ids}
         present = rnd.sample(ids, rnd.randint(1, len(ids)))
-        self.table = new_table(1, rnd.randint(1, 40), rnd.randint(0, len(present) - 1), present)
+        self.table = balance.first(1, rnd.randint(1, 40), rnd.randint(0, len(present) - 1),
+                                   {id: homes[id] for id in present})
         for _ in range(rnd.randint(0, 3)):      # what has happened to it before
             self.change(rnd, homes)
         leaving = rnd.sample(ids, rnd.randint(0, len(ids) - 1))
@@ -210,7 +238,7 @@ def test_few_cells_move():
         rnd = Random(seed)
         ids = ['S%d' % n for n in range(1, rnd.randint(4, 9))]
         replicas = rnd.randint(0, 1)
-        before = new_table(1, rnd.choice([12, 100]), replicas, ids[:-1])
+        before = balance.first(1, rnd.choice([12, 100]), replicas, apart(*ids[:-1]))
         after = balance.tweak(before, apart(*ids))
         new = sum(map(len, after.out_of_date.values()))
         least, left = divmod(before.partitions * (replicas + 1), len(ids))
@@ -221,7 +249,7 @@ def test_few_cells_move():
 
 def test_large_cluster_takes_no_time():
     ids = ['S%d' % n for n in range(1, 41)]
-    before = new_table(1, 10_000, 2, ids[:30])
+    before = balance.first(1, 10_000, 2, apart(*ids[:30]))
     homes = {id: 'm%d' % (int(id[1:]) % 13) for id in ids[3:]}
     began = process_time()
     after = balance.tweak(before, homes, ids[:3])

@@ -9,7 +9,8 @@ from neo.protocol import limits
 from neo.protocol.packets import Error, Identify, Ping, Sync
 from neo.protocol.types import NodeKind
 
-IDENTIFY = Identify(NodeKind.CLIENT, None, b'i' * 16, 'cluster', None, None, 0, '', None, 0.0)
+IDENTIFY = Identify(NodeKind.CLIENT, None, b'i' * 16, 'cluster', None, None, 0, '', None, 0.0,
+                    '')
 
 
 class Host(Node):

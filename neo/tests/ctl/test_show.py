@@ -7,15 +7,16 @@ import pytest
 from neo.cluster.ids import tid_at
 from neo.ctl import show
 from neo.protocol.packets import DescribeCluster, Tweak
-from neo.protocol.types import CellState, ClusterState, NodeInfo, NodeKind, NodeState, Table
+from neo.protocol.types import (CellState, ClusterState, Filling, NodeInfo, NodeKind, NodeState,
+                                Table)
 
 U, B, F, C = (CellState.UP_TO_DATE, CellState.OUT_OF_DATE, CellState.FEEDING, CellState.CORRUPTED)
 NODES = (
-    NodeInfo('A1', NodeKind.ADMIN, ('127.0.0.1', 9999), NodeState.RUNNING, '', ''),
-    NodeInfo('C3', NodeKind.CLIENT, None, NodeState.RUNNING, '', ''),
-    NodeInfo('M1', NodeKind.MASTER, ('::1', 10000), NodeState.RUNNING, '', ''),
-    NodeInfo('S1', NodeKind.STORAGE, ('127.0.0.1', 35859), NodeState.RUNNING, 'left', ''),
-    NodeInfo('S2', NodeKind.STORAGE, None, NodeState.DOWN, '', ''),
+    NodeInfo('A1', NodeKind.ADMIN, ('127.0.0.1', 9999), NodeState.RUNNING, '', '', ''),
+    NodeInfo('C3', NodeKind.CLIENT, None, NodeState.RUNNING, '', '', ''),
+    NodeInfo('M1', NodeKind.MASTER, ('::1', 10000), NodeState.RUNNING, '', '', ''),
+    NodeInfo('S1', NodeKind.STORAGE, ('127.0.0.1', 35859), NodeState.RUNNING, 'left', '', ''),
+    NodeInfo('S2', NodeKind.STORAGE, None, NodeState.DOWN, '', '', ''),
 )
 ROWS = ((('S1', U), ('S2', B)), (('S1', U), ('S2', F)), (('S2', C),))
 
@@ -23,7 +24,7 @@ ROWS = ((('S1', U), ('S2', B)), (('S1', U), ('S2', F)), (('S2', C),))
 def description(**changes):
     found = DescribeCluster.Answer(
         ClusterState.RUNNING, '', 'test', b'\1' * 16, 'M1', NODES, 3,
-        Table.of((2, 14, 1, ROWS, ())), tid_at(1e9), 0x1f)
+        Table.of((2, 14, 1, ROWS, ())), tid_at(1e9), 0x1f, ())
     for name, value in changes.items():
         setattr(found, name, value)
     return found
@@ -44,6 +45,14 @@ def test_nodes():
     assert show.node_lines(description(), NodeKind.MASTER) == [
         'M1 | master | [::1]:10000 | RUNNING']
     assert show.node_lines(description(nodes=())) == []
+
+
+def test_machines_that_are_not_the_hosts():
+    nodes = (NODES[3]._replace(topology='127.0.0.1'),
+             NODES[3]._replace(id='S2', name='', topology='rack 1'))
+    assert show.node_lines(description(nodes=nodes)) == [
+        'S1 | storage | 127.0.0.1:35859 | RUNNING | left',
+        'S2 | storage | 127.0.0.1:35859 | RUNNING | -    | rack 1']
 
 
 def test_the_table():
@@ -73,7 +82,7 @@ def test_what_is_not_in_the_table(arguments, said):
 
 
 def test_storages_without_rows_are_shown():
-    waiting = NodeInfo('S10', NodeKind.STORAGE, None, NodeState.PENDING, '', '')
+    waiting = NodeInfo('S10', NodeKind.STORAGE, None, NodeState.PENDING, '', '', '')
     assert show.pt_lines(description(nodes=(*NODES, waiting)))[1:] == [
         'S1  R UU.', 'S2  D OFC', 'S10 P ...']
 
@@ -119,14 +128,50 @@ def test_summary():
     assert not any('trouble' in line for line in lines)
 
 
+STORAGES = tuple(NodeInfo('S%d' % n, NodeKind.STORAGE, ('host', n), NodeState.RUNNING, '',
+                          'host', '') for n in (1, 2, 3))
+
+
+def test_how_many_may_be_lost():
+    table = Table.of((1, 1, 1, ((('S1', U), ('S2', U)), (('S1', U), ('S2', F), ('S3', B))), ()))
+    found = description(table=table, nodes=STORAGES)
+    assert 'may_lose   any 1 storage, no machine' in show.summary_lines(found)
+    apart = [info._replace(topology=info.id) for info in STORAGES]
+    assert show.summary(description(table=table, nodes=apart))['may_lose'] == {
+        'storages': 1, 'machines': 1}
+    without = description(table=table, nodes=apart[1:])
+    assert show.summary(without)['may_lose'] == {'storages': 0, 'machines': 0}
+    assert show.summary(description(table=table, nodes=()))['may_lose'] is None
+    assert show.summary(description(table=None))['may_lose'] is None
+
+
+@pytest.mark.parametrize('filling, seconds, said', [
+    ((), None, 'filling    S3: 1 row out of date'),
+    ((('S3', 3 << 20, None),), None, 'filling    S3: 1 row out of date, 3.0 MiB are copied'),
+    ((('S3', 0, 59),), 59, 'filling    S3: 1 row out of date, 0.0 MiB are copied, about 59 s left'),
+    ((('S3', 0, 3600),), 3600, 'filling    S3: 1 row out of date, 0.0 MiB are copied, about'
+     ' 1 h 0 min left')])
+def test_what_is_filled(filling, seconds, said):
+    table = Table.of((1, 1, 1, ((('S1', U), ('S2', U)), (('S1', U), ('S2', F), ('S3', B))), ()))
+    found = description(table=table, nodes=STORAGES, filling=tuple(map(Filling._make, filling)))
+    assert said in show.summary_lines(found)
+    one, = show.summary(found)['filling']
+    assert (one['id'], one['rows'], one['seconds']) == ('S3', 1, seconds)
+
+
+def test_who_can_not_fill_since_it_is_not_there():
+    assert show.summary_lines(description())[-1] == (
+        'filling    S2: 1 row out of date, and it is DOWN')
+
+
 def test_what_is_wrong_with_a_node():
     nodes = (NODES[0], NODES[3]._replace(condition='/x: 5 MiB free'),
              NODES[4]._replace(name='right', condition='it says nothing (for 6 s)'))
     found = description(nodes=nodes)
     assert show.node_lines(found) == [
         'A1 | admin   | 127.0.0.1:9999  | RUNNING',
-        'S1 | storage | 127.0.0.1:35859 | RUNNING | left  | /x: 5 MiB free',
-        'S2 | storage | -               | DOWN    | right | it says nothing (for 6 s)']
+        'S1 | storage | 127.0.0.1:35859 | RUNNING | left  | - | /x: 5 MiB free',
+        'S2 | storage | -               | DOWN    | right | - | it says nothing (for 6 s)']
     assert show.summary_lines(found)[-2:] == [
         'trouble    S1: /x: 5 MiB free', 'trouble    S2: it says nothing (for 6 s)']
     assert show.summary(found)['trouble'] == {

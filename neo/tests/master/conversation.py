@@ -44,14 +44,14 @@ class Conversation(driven.Driven):
         self.start()
 
     def arrive(self, kind, identity=None, id=None, cluster=CLUSTER, cluster_id=None, history=None,
-               term=0, address=None, clock=None, name=''):
+               term=0, address=None, clock=None, name='', topology=''):
         """Somebody connects and says who he is."""
         party = Party(self, len(self.parties) + 1, kind,
                       identity or bytes([100 + len(self.parties)]) * 16)
         self.parties[party.connection] = party
         self.step(events.Accepted(party.connection))
         party.say(Identify(kind, id, party.identity, cluster, cluster_id, history, term, name,
-                           address, clock or self.now))
+                           address, clock or self.now, topology))
         if party.hears(Identify.Answer):
             party.welcome, _ = party.take(Identify.Answer)
             party.id = party.welcome.your_id

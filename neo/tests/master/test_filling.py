@@ -1,8 +1,8 @@
 """How a storage that was left behind becomes readable again, step by step."""
 import pytest
 
-from neo.protocol.packets import (Error, Fill, Filled, Finish, Lock, Settle, TableChanged,
-                                  TableTaken, WriteTable)
+from neo.protocol.packets import (DescribeIds, Error, Fill, Filled, FillProgress, Finish, Lock,
+                                  Settle, TableChanged, TableTaken, WriteTable)
 from neo.protocol.types import CellState, ClusterState, TableKey
 
 from .conversation import UP, grant, running, write
@@ -191,3 +191,24 @@ def test_who_is_gone_is_not_waited_for():
     talk, client, first, second = grown()
     client.leave()
     assert second.take(Fill)[0].rows == (0,)
+
+
+def test_how_far_it_has_come_is_for_the_operator():
+    talk, client, first, second = behind()
+    admin = talk.admin()
+
+    def told():
+        admin.say(DescribeIds())
+        return admin.take(DescribeIds.Answer)[0].filling
+
+    assert told() == ()
+    second.say(FillProgress(2, 0, 0))
+    assert told() == ((second.id, 0, None),)
+    talk.now += 100
+    second.say(FillProgress(2, 1000, 250))
+    (_, copied, seconds), = told()
+    assert copied == 1000 and 299 <= seconds <= 301
+    second.say(FillProgress(2, 0, 0))           # it begins again
+    assert told() == ((second.id, 0, None),)
+    second.leave()
+    assert told() == ()

@@ -284,3 +284,16 @@ def test_feeding_cells_are_as_good_as_others():
     assert 'rows 0-3' in desk.refusal(DropStorage('S1'))
     assert desk.order(Tweak(('S2',), False)).message == 'cells that are filled: none'
     assert desk.letters() == ['S1 UUUU']
+
+
+# -- machines -------------------------------------------------------------------------------------
+def test_copies_are_on_different_machines():
+    talk = Conversation(partitions=2, replicas=1, autostart=3)
+    there = [talk.storage(topology=machine) for machine in ('a', 'a', 'b')]
+    for storage in there:
+        grant(storage)
+    written, *_ = write_all(*there)
+    assert all(row[-1].storage == 'S3' and len(row) == 2 for row in written.table.rows)
+    admin = talk.admin()
+    nodes = admin.take(NodesChanged)[0].nodes
+    assert [info.topology for info in nodes if info.id[0] == 'S'] == ['a', 'a', 'b']

@@ -35,7 +35,8 @@ def check_it_goes_on(cluster):
 
 def identify(**changes):
     fields = dict(kind=NodeKind.CLIENT, id=None, identity=bytes(16), cluster='test',
-                  cluster_id=None, history=None, term=0, name='', address=None, clock=0.0)
+                  cluster_id=None, history=None, term=0, name='', address=None, clock=0.0,
+                  topology='')
     fields.update(changes)
     return encode(Identify(**fields), 1)
 

@@ -67,6 +67,8 @@ def test_defaults():
     (MASTER, ['--partitions=7'], 'partitions', 7),
     (MASTER, ['-A', '3'], 'autostart', 3),
     (STORAGE, ['-a', 'sqlite'], 'adapter', 'SQLite'),
+    (STORAGE, ['--topology', 'rack 3'], 'topology', 'rack 3'),
+    (STORAGE, [], 'topology', None),
     (STORAGE, ['-d', 'file:/x?cache_size=1'], 'database', 'file:/x?cache_size=1'),
     (STORAGE, ['--reset'], 'reset', True),
     (ADMIN, ['--check-config'], 'check_config', True),

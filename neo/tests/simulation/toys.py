@@ -47,7 +47,7 @@ class Caller(Node):
     def connected(self, peer):
         peer.kind = NodeKind.MASTER
         self.ask(peer, Identify(NodeKind.CLIENT, None, self.identity, 'toys', None, None, 0, '',
-                                None, self.now))
+                                None, self.now, ''))
 
     def connect_failed(self, address, reason):
         self.reasons.append(reason)

@@ -172,14 +172,14 @@ class Script(driven.Driven):
     # -- clients ----------------------------------------------------------------------------
     def announce(self, *ids, removed=()):
         self.announcer.say(NodesChanged(
-            [(id, NodeKind.CLIENT, None, NodeState.RUNNING, '', '') for id in ids], removed))
+            [(id, NodeKind.CLIENT, None, NodeState.RUNNING, '', '', '') for id in ids], removed))
 
     def knock(self, id, term=1, cluster=CLUSTER, cluster_id=CLUSTER_ID, kind=NodeKind.CLIENT):
         """Somebody connects and says who it is."""
         party = self._party()
         self.step(events.Accepted(party.connection))
         party.say(Identify(kind, id, b'i' * 16, cluster, cluster_id, HISTORY, term, '', None,
-                           self.now))
+                           self.now, ''))
         return party
 
     def client(self, id='C1', term=1):
