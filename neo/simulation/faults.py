@@ -116,6 +116,15 @@ class Faults:
             disk.put_back()
             self._later(self.world.start, disk.machine.name)
 
+    def lose_state(self):
+        """A master starts without its state file, if the others are enough without its vote."""
+        machine = self._machine('M')
+        if machine.store is not None and self.sim.can_lose(machine):
+            self.world.kill(machine.name, 'its state is lost')
+            machine.store.lose()
+            self.counts['states lost'] += 1
+            self._later(self.world.start, machine.name)
+
     def stray(self):
         """A storage of another cluster of the same name tries to join."""
         if self.sim.stray is not None:
@@ -199,5 +208,5 @@ class Faults:
 
     KINDS = {function.__name__: function for function in (
         kill, interrupt, kill_everything, kill_daemons, power_failure, crash_within_turn,
-        disk_failure, disk_full, jump_of_clock, freeze, slow_machine, slow_network, reset,
-        reset_machine, cut_one_way, cut, isolate, refuse, stall, old_disk, stray)}
+        disk_failure, disk_full, lose_state, jump_of_clock, freeze, slow_machine, slow_network,
+        reset, reset_machine, cut_one_way, cut, isolate, refuse, stall, old_disk, stray)}

@@ -38,6 +38,8 @@ class OldDisk:
             self.world.trace.note('%s has an old disk' % self.machine)
             self.world.counts['old disks'] += 1
             self.machine.disk.put_back()
+            # What it had promised it has forgotten.
+            self.world.promises.clear()
             self.done = True
 
     def _others_serve(self):

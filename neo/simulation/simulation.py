@@ -173,6 +173,19 @@ class Simulation:
                     and node.phase == ClusterState.RUNNING),
                    key=lambda node: node.term, default=None)
 
+    def can_lose(self, machine):
+        """Are there enough voters without this master, all of them with what they remember?"""
+        primary = self.primary()
+        if primary is None or primary.tables.pending:
+            return False
+        table = primary.tables.in_force
+        stores = [self.world.machines[name].store for name in self.master_names]
+        states = [store.load() for store in stores if store is not None]
+        known = {member.id: member.identity for member in primary.members.known.values()}
+        return len(table.voters()) > 2 and all(
+            state is not None and state['in_force'] == table.pack() for state in states) and (
+            {known[id] for id in table.masters} == {state['identity'] for state in states})
+
     def run_for(self, seconds, stop=None):
         return self.world.run_for(seconds, stop)
 

@@ -1,7 +1,7 @@
 """What must be true at the moment when something is said: sees all machines at once, as nobody in
 the world can."""
 from ..protocol.limits import LOCK_PATIENCE
-from ..protocol.packets import ClientIsSilent, Error, Load
+from ..protocol.packets import (ClientIsSilent, Error, Finish, Load, RequestTerm, TableInForce)
 from ..protocol.types import ErrorCode, NodeKind
 
 # Why nodes close others who keep to the protocol.
@@ -44,4 +44,53 @@ def shows(process, answer):
                     transactions.last_told))
 
 
-WITNESSES = {Error: closes, ClientIsSilent: calls_silent, Load.Answer: shows}
+def promises(process, answer):
+    """A voter gives each term to one candidate; its word is known by its promise alone."""
+    node, world = process.node, process.world
+    if answer.granted:
+        voter = node.state.identity
+        candidate = world.promises.setdefault((voter, answer.promised), node.state.candidate)
+        if candidate != node.state.candidate:
+            world.violation('%s has given term %d twice' % (process.label, answer.promised))
+
+
+def puts_in_force(process, packet):
+    """No two primaries have the same term, and each starts from what is in force."""
+    node, world = process.node, process.world
+    if node.kind != NodeKind.MASTER:
+        return
+    reigning = world.reigns.setdefault(packet.key.term, process.label)
+    if reigning != process.label:
+        world.violation('%s and %s are primaries of term %d' % (
+            reigning, process.label, packet.key.term))
+    before, world.in_force = world.in_force, node.tables.in_force
+    if before is not None and before.key > packet.key:
+        world.in_force = before         # it is deposed, and does not know
+    elif before is not None and before.key < packet.key and before.ptid >= packet.key.ptid:
+        world.violation('%s puts %s in force, and did not know of %s' % (
+            process.label, packet.key, before.key))
+
+
+def commits(process, answer):
+    """Who acknowledges has it on all storages that are read by the highest table in force, also if
+    another primary has put that in force."""
+    node, world = process.node, process.world
+    table = world.in_force
+    if node.kind != NodeKind.MASTER or table is None or table.term <= node.term:
+        return
+    for other in world.machines.values():
+        if other.name[0] == 'S':
+            with other.disk.unobserved() as engine:
+                if engine.get('id') in table.readable[answer.ttid % table.partitions] and not (
+                        _has(engine, answer.ttid)):
+                    world.violation('%s of term %d acknowledges %d, which %s lacks, by %s' % (
+                        process.label, node.term, answer.tid, other.name, table))
+
+
+def _has(engine, ttid):
+    return engine.tid_of(ttid) is not None or any(
+        locked[0] == ttid for locked in engine.locked())
+
+
+WITNESSES = {RequestTerm.Answer: promises, TableInForce: puts_in_force, Finish.Answer: commits,
+             Error: closes, ClientIsSilent: calls_silent, Load.Answer: shows}

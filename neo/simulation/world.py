@@ -51,6 +51,9 @@ class World:
         self.machines = {}
         self.violations = []
         self.counts = Counter()     # packets by kind, deaths, …
+        self.promises = {}          # (identity of a voter, term) -> identity of the candidate
+        self.reigns = {}            # term -> label of its primary
+        self.in_force = None        # PartitionTable: the highest that was
         self.exits = []             # (machine name, status, message)
         self.slice_rows = 300       # of background work at once, at most
         self.on_start = None        # function(process), called when its node has been made

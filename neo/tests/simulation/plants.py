@@ -4,9 +4,10 @@ from neo.cluster.events import Send
 from neo.cluster.node import handles
 from neo.master.comparison import Locked
 from neo.master.node import Master
-from neo.master.transactions import Transactions
+from neo.master.tables import Tables, half
+from neo.master.transactions import Finishing, Transactions
 from neo.protocol.packets import (GiveWay, Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
-                                  Vote, WhatBecameOf)
+                                  TableChanged, Vote, WhatBecameOf)
 from neo.protocol.types import NodeKind, Unfinished
 from neo.storage import serve_master
 from neo.storage.node import Storage
@@ -309,6 +310,77 @@ class Forgetful(Client):
         super().caught_up(missed, catching_up)
 
 
+# -- terms and tables ---------------------------------------------------------------------------
+def with_tables(**methods):
+    """A master that keeps tables by these methods."""
+    wrong = type('WrongTables', (Tables,), methods)
+
+    class WrongMaster(Master):
+
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self.tables.__class__ = wrong
+    return WrongMaster
+
+
+def start_as_it_is(tables, node, table, then):
+    """The first table of a term is taken for in force, though nobody has it."""
+    if tables.in_force is not None or tables.base is None:
+        Tables.write(tables, node, table, then)
+        return
+    tables.base = tables.in_force = table
+    tables.later = []
+    for peer in node.members.storages.values():
+        peer.data.held = table.key
+    for peer in tables.holders(node):
+        node.send(peer, TableChanged(table.pack()))
+    then(node)
+
+
+def ask_new_voters(tables, table):
+    return [half(table.voters())] if tables.base is not None else Tables._quorums(tables, table)
+
+
+def be_content_with_half(tables, ids):
+    return tables.newest.operational(ids) and all(
+        2 * len(ids & set(table.voters())) >= len(table.voters())
+        for table in (tables.base, *tables.later))
+
+
+@handles(RequestTerm, sender=MASTER)
+def promise_again(storage, peer, packet, request_id):
+    if packet.term == storage.state.term:
+        storage.state.candidate = packet.candidate
+    serve_master.request_term(storage, peer, packet, request_id)
+
+
+class Heedless(Finishing):
+    """Who is lost is not waited for: the others may have another primary by then."""
+
+    __slots__ = ()
+
+    def lost(self, node, peer):
+        self.answered(node, peer, None)
+
+
+class HeedlessTransactions(Transactions):
+
+    def finish(self, *args):
+        transaction = super().finish(*args)
+        transaction.__class__ = Heedless
+        return transaction
+
+
+class MasterThatDoesNotHeed(Master):
+
+    def serve(self, *args):
+        super().serve(*args)
+        self.transactions.__class__ = HeedlessTransactions
+
+    def _is_cut_off(self):
+        return False
+
+
 PLANTS = {
     'a lock is not durable': {'storage': VolatileLocks},
     'told before the last lock': {'master': HastyMaster},
@@ -335,6 +407,9 @@ PLANTS = {
     'an import is told by its last tid': {'master': MasterThatTellsTheLast},
     'an oid is given twice': {'client': Greedy},
     'an answer that was overtaken is current': {'client': Crossed},
+    'a term is given twice': {'storage': with_handler(Storage, promise_again)},
+    'a table is not written under the new term': {'master': with_tables(write=start_as_it_is)},
+    'a table needs its new voters only': {'master': with_tables(_quorums=ask_new_voters)},
     'a cache is kept as current over a reconnection': {'client': Complacent},
     'what was committed without a connection is not told': {'client': OutOfTouch},
     'what is told during a reconnection is lost': {'client': Forgetful},
