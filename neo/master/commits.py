@@ -36,7 +36,12 @@ def take_oids(master, peer, packet, request_id):
 
 @handles(Sync, sender=CLIENT, phase=SERVING)
 def sync(master, peer, packet, request_id):
-    master.answer(peer, request_id, Sync.Answer(master.transactions.last_told))
+    transactions = master.transactions
+
+    def confirmed(master):
+        if master.transactions is transactions and peer.connection in master.peers:
+            master.answer(peer, request_id, Sync.Answer(transactions.last_told))
+    master.confirmation.ask(master, confirmed)
 
 
 # -- the end of a transaction -----------------------------------------------------------------

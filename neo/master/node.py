@@ -18,6 +18,7 @@ from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_rea
 from . import announcements, commits, filling, orders, outcomes, reports, verification, voter
 from .clock import Clock
 from .cluster import Cluster
+from .confirmation import Confirmation
 from .creation import Creation
 from .election import CANVASS, PATIENCE, Election
 from .fellows import Fellows
@@ -68,6 +69,7 @@ class Master(Node):
         self.clock = Clock()
         self.stopping = Stopping()
         self.transactions = self.oids = self.outcomes = self.filling = None     # while it serves
+        self.confirmation = None        # likewise
         self.term = 0
         self.phase = RECOVERING
         self.reason = ''                # why it does not run
@@ -475,7 +477,7 @@ class Master(Node):
         self.clock.compare(self, offsets, last_given)
         self.transactions = Transactions(self.term, last_told, last_given)
         self.oids = Oids(next_oid, self.amounts.oids_reserved)
-        self.outcomes = Outcomes()
+        self.outcomes, self.confirmation = Outcomes(), Confirmation()
         self.change_phase(RUNNING)
         self.filling = Filling(self.tables.in_force)
         for peer in [*self.tables.holders(self), *self.members.admins.values()]:
@@ -497,6 +499,7 @@ class Master(Node):
     def stop_serving(self):
         """Close clients, who come back by themselves; what is in finish is settled later."""
         self.transactions = self.oids = self.outcomes = self.filling = self.verification = None
+        self.confirmation = None
         self.ordered.give_up(self)
         clients = list(self.members.clients.values())
         for peer in clients:

@@ -33,7 +33,8 @@ def written(path, **values):
 
 
 def test_what_is_kept_is_there_again(path):
-    members = (Member('M1', IDENTITY, 'master1', None), Member('S1', b's' * 16, '', ('h', 1)))
+    members = (Member('M1', IDENTITY, 'master1', None, False),
+               Member('S1', b's' * 16, '', ('h', 1), True))
     written(path, term=9, candidate=b'c' * 16, table=TABLE, in_force=TABLE, members=members)
     file, state = opened(path, identity=b'x' * 16)
     assert (state.identity, state.term, state.candidate) == (IDENTITY, 9, b'c' * 16)

@@ -163,6 +163,37 @@ def test_a_new_cluster_is_not_created_beside_a_master_that_is_away():
     assert sim.run_for(10, sim.running)
 
 
+def test_a_primary_that_was_deposed_does_not_say_what_was_last():
+    """It stood still while another one was elected, and goes on with what has come meanwhile."""
+    sim = cluster(seed=3)
+    former = primary(sim)
+    halves(sim, former)
+    sim.freeze(former)
+    assert sim.run_for(10, lambda: len(serving(sim)) == 2)
+    later = sim.commit('C2', o0=1)
+    sim.wait(later, seconds=10)
+    sim.thaw(former)
+    sim.run_for(1)                      # what it did not hear meanwhile tells it nothing yet
+    assert former in serving(sim)
+    node, confirmed = sim.world.node(former), []
+    sim.world.machines[former].process.call(
+        lambda: node.confirmation.ask(node, confirmed.append))
+    sim.run_for(10)
+    assert not confirmed and former not in serving(sim) and not heal(sim)
+
+
+@pytest.mark.parametrize('masters, stateful', [(1, ()), (3, ()), (3, ALL)])
+def test_a_sync_is_answered(masters, stateful):
+    sim = cluster(masters=masters, stateful=stateful)
+    syncs = [sim.do(client, sync(sim, client)) for client in ('C1', 'C1', 'C2')]
+    sim.wait(*syncs, seconds=1)
+    assert {outcome.error for outcome in syncs} == {None}
+
+
+def sync(sim, client):
+    return (yield sim.applications[client].client.sync())
+
+
 # -- what would go wrong --------------------------------------------------------------------------
 def test_half_of_the_voters_would_elect_two():
     """The plant shows that the story above can fail."""
