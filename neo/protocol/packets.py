@@ -416,7 +416,9 @@ class ListRecords:
 
 @request(code=50, route='storage -> storage')
 class RowsTold:
-    """The highest tid that the receiver knows was told in each of these rows."""
+    """The highest tid that the receiver knows was told in each of these rows, which it can read,
+    once nothing below `stop` is left of which it does not know that."""
+    stop: Tid
     rows: Rows
 
     class Answer:

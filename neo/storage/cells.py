@@ -16,7 +16,7 @@ class Cells:
             if row in self.complete:
                 complete[row] = self.complete[row]
             elif before is not None and node.id in before.readable[row]:
-                complete[row] = last_known(node.engine)
+                complete[row] = last_known(node.engine, before, node.id)
             else:
                 complete[row] = 0
         if complete != self.complete:
@@ -35,9 +35,10 @@ class Cells:
         self._state.put(cells=tuple((tid, tuple(rows)) for tid, rows in groups.items()))
 
 
-def last_known(engine):
-    """The tid up to which all that can be read is complete: no tid was told before every lower one
-    was locked wherever it belongs, so only those are in doubt that are locked and not told."""
-    told = max([it.tid for it in engine.told()], default=0)
+def last_known(engine, table, id):
+    """The tid up to which all that storage `id` could read by `table` is complete: no tid was told
+    before every lower one was locked wherever it belongs, so only those are in doubt that are
+    locked and not told.  Of what it could not read, others may have said what was told."""
+    told = max([it.tid for it in engine.told() if id in table.readable[it.row]], default=0)
     locked = min([it.first for it in engine.locked()], default=told + 1)
     return min(told, locked - 1)

@@ -122,7 +122,8 @@ def _metadata(node, packet, held, imposed):
             raise refused('transaction %#x is too large', packet.ttid)
         size += one
     if imposed:
-        missing = {tid for tid in imposed if tid % partitions in here}.difference(
+        # Where a cell is new, clients that do not know of it yet send nothing.
+        missing = {tid for tid in imposed if tid % partitions in node.readable}.difference(
             [described.tid for described in packet.transactions])
         if missing:
             raise refused('transaction %#x has no metadata for tid %#x', packet.ttid, min(missing))

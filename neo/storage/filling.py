@@ -43,7 +43,7 @@ class Copy(Context):
         elif self.next is not None:
             node.ask(self.source, ListRecords(*self.next, self.upto + 1, self.rows), self)
         else:
-            node.ask(self.source, RowsTold(self.rows), self)
+            node.ask(self.source, RowsTold(self.upto + 1, self.rows), self)
 
     # -- as the context of its requests ---------------------------------------------------------
     def answered(self, node, peer, answer):

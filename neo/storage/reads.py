@@ -111,6 +111,8 @@ def list_records(node, peer, packet, request_id):
 
 @handles(RowsTold, sender=STORAGE, phase=RUNNING)
 def rows_told(node, peer, packet, request_id):
+    if range_must_wait(node, peer, packet, request_id):
+        return
     rows = set(packet.rows)
     node.answer(peer, request_id, RowsTold.Answer(
         [RowTid(*it) for it in node.engine.told() if it.row in rows]))

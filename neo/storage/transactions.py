@@ -23,6 +23,7 @@ class Transactions:
         # Voted for a primary that is lost: ttid -> Transaction.  They are not in `by_ttid`, and
         # `settle` ends them.
         self.kept = {}
+        self.blind = None           # (partitions, rows that are being filled), or None
         self._clear()
 
     def _clear(self):
@@ -32,7 +33,6 @@ class Transactions:
         self.by_ttid = {}
         self.locks = Locks()
         self.locked = {}            # ttid -> lowest tid: others may not know of them yet
-        self.blind = None           # (partitions, rows that are being filled), or None
         self.settled = set()        # those among them that a former primary had left
         self.refresh()
 

@@ -1,0 +1,416 @@
+"""Rows that are out of date here: what is written to them, and how they are copied."""
+import pytest
+
+from neo.cluster import events
+from neo.protocol.packets import (ClusterStateChanged, Conflict, Fill, Filled, Identify,
+                                  ListRecords, ListTransactions, Load, Lock, NodesChanged,
+                                  RequestTerm, RowsTold, Settle, Store, TableInForce, Unlock, Vote,
+                                  WriteTable)
+from neo.protocol.types import (Cell, CellState, ClusterState, ErrorCode, NodeKind, NodeState,
+                                RowTid, Table, TableKey)
+from neo.storage.engine.memory import MemoryEngine
+from neo.storage.filling import FILL
+
+from ..engine import samples
+from .script import (CANDIDATE, CLUSTER_ID, HISTORY, PARTITIONS, TTID, Script, metadata, record)
+
+UP, OUT = CellState.UP_TO_DATE, CellState.OUT_OF_DATE
+SOURCE = '127.0.0.1', 30000
+FAR = 1 << 62
+
+
+def cells(term, ptid, letters):
+    """A table: `letters` of S1 by row, U, O or a dot; S2 has all of them up to date."""
+    states = {'U': [Cell('S1', int(UP))], 'O': [Cell('S1', int(OUT))], '.': []}
+    return Table(term, ptid, 1, tuple(
+        (*states[letter], Cell('S2', int(UP))) for letter in letters), ())
+
+
+class Source:
+    """S2: an engine, and what it answers to who copies."""
+
+    def __init__(self, script):
+        self.script, self.engine = script, MemoryEngine()
+        self.party = None
+        self.asked = []             # what it has answered
+
+    def add(self, ttid, tid, *records, rows=None):
+        """Locked and told there."""
+        oids = tuple(record.oid for record in records)
+        rows = {oid % PARTITIONS for oid in oids} | {tid % PARTITIONS} if rows is None else rows
+        samples.lock(self.engine, ttid, tid, [metadata(*oids)], records, sorted(rows))
+        self.engine.unlock(ttid)
+
+    def announced(self):
+        self.script.announcer.say(NodesChanged(
+            [('S2', NodeKind.STORAGE, SOURCE, NodeState.RUNNING, '', '')], ()))
+
+    def connected(self):
+        """S1 has wanted a connection, and gets it."""
+        self.script.connecting.remove(SOURCE)
+        self.party = party = self.script._party()
+        self.script.step(events.Connected(party.connection, SOURCE))
+        identify, request_id = party.pop(Identify)
+        assert (identify.kind, identify.id, identify.term) == (NodeKind.STORAGE, 'S1', 1)
+        party.say(Identify.Answer('S2', 'S1', CLUSTER_ID, HISTORY, 1, 1, 0, PARTITIONS),
+                  request_id)
+
+    def serve(self, limit=1000, rows=2):
+        """Answer what is asked, at most `limit` times; with this many records at once."""
+        engine = self.engine
+        while limit:
+            limit -= 1
+            if not self.party.heard and FILL in self.script.timers:
+                self.script.fire(FILL)      # after a pause
+            if not self.party.heard:
+                return
+            packet, request_id = self.party.heard.pop(0)
+            self.asked.append(packet)
+            if type(packet) is ListTransactions:
+                answer = ListTransactions.Answer(*engine.transactions(
+                    packet.start, packet.stop, PARTITIONS, packet.rows, rows, 1 << 20))
+            elif type(packet) is ListRecords:
+                answer = ListRecords.Answer(*engine.records(
+                    packet.start, packet.after_oid, packet.stop, PARTITIONS, packet.rows, rows,
+                    1 << 20))
+            else:
+                answer = RowsTold.Answer([RowTid(*it) for it in engine.told()
+                                          if it.row in packet.rows])
+            self.party.say(answer, request_id)
+
+
+@pytest.fixture
+def script():
+    """S1 has had rows 0 and 1, and has an empty cell of rows 2 and 3."""
+    script = Script()
+    script.m = script.join()
+    script.recover(script.m, cells=cells(1, 1, 'UUOO'))
+    script.a, script.b = script.client('C1'), script.client('C2')
+    script.s2 = Source(script)
+    return script
+
+
+def put_in_force(script, table, master=None):
+    master = master or script.m
+    assert master.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, table,
+                                 [('S1', script.node.identity, '', None, True)])).key == table[:2]
+    master.say(TableInForce(table[:2]))
+
+
+def fill(script, upto, *rows):
+    script.m.say(Fill(TableKey(1, 1), rows, upto, 0))
+
+
+def copied(script, upto, *rows):
+    """The order comes, and is carried out to the end."""
+    fill(script, upto, *rows)
+    if script.s2.party is None:
+        script.s2.announced()
+        if SOURCE not in script.connecting:
+            script.wait(1)
+        script.s2.connected()
+    script.s2.serve()
+
+
+def complete(script):
+    return script.node.filling.cells.complete
+
+
+# -- what is written blindly ----------------------------------------------------------------
+@pytest.mark.parametrize('base', [0, 50, None])
+def test_what_is_out_of_date_is_written_to_and_not_compared(script, base):
+    script.commit(script.a, script.m, TTID, 100, record(2), record(0))
+    script.a.voted(TTID + 1, record(2, base, b'new'), checks=[(6, 77)])
+    assert script.a.quiet()
+    assert type(script.m.lock(TTID + 1, 101)) is Lock.Answer
+    script.m.unlock(TTID + 1)
+    assert script.engine.load(2, FAR)[4] == b'new'
+    assert script.nothing_left()
+
+
+def test_what_is_not_out_of_date_is_compared(script):
+    script.commit(script.a, script.m, TTID, 100, record(2), record(0))
+    script.a.store(TTID + 1, record(2, 50), record(0, 50))
+    assert script.a.take(Conflict).conflicts == ((0, 100),)
+
+
+def test_blind_writes_exclude_each_other(script):
+    script.a.voted(TTID, record(2))
+    waits = script.b.vote(TTID + 1, record(2, 7))
+    assert script.b.quiet()
+    script.m.lock(TTID, 100)
+    script.m.unlock(TTID)
+    assert type(script.b.answer_to(waits)) is Vote.Answer
+
+
+def test_what_is_out_of_date_is_not_read(script):
+    script.commit(script.a, script.m, TTID, 100, record(2))
+    for packet in Load(2, FAR), ListRecords(0, None, FAR, (2,)), ListTransactions(0, FAR, (0, 3)):
+        assert script.a.ask(packet).error == ErrorCode.NOT_HERE
+
+
+def test_blind_writes_stay_blind_when_the_cluster_pauses(script):
+    """Nobody tells which table is in force again."""
+    script.m.say(ClusterStateChanged(ClusterState.VERIFYING, ''))
+    script.m.say(ClusterStateChanged(ClusterState.RUNNING, ''))
+    script.announce('C9')
+    client = script.client('C9')
+    script.commit(client, script.m, TTID, 100, record(2))
+    client.voted(TTID + 1, record(2, 50))
+    assert client.quiet()
+
+
+def test_an_import_gives_metadata_only_where_it_knows_of_a_cell(script):
+    """Tid 202 is of a row that has only just got its cell here."""
+    script.a.voted(TTID, record(0, None, tid=202), transactions=[])
+    script.a.abort(TTID)
+    answer = script.a.ask(Vote(TTID + 1, [record(0, None, tid=201)], (), (0,), []))
+    assert answer.error == ErrorCode.REFUSED and 'no metadata' in answer.message
+
+
+# -- copying --------------------------------------------------------------------------------
+def test_a_row_is_copied(script):
+    source = script.s2
+    source.add(900, 10, record(2), record(3), record(6, data=bytes(5000)))
+    source.add(901, 11, record(2, data=None), record(0))
+    source.add(902, 12, record(3, data=b'later'))
+    copied(script, 11, 2, 3)
+    assert script.m.take(Filled) == Filled((2, 3), 11)
+    assert samples.all_records(script.engine)[0] == samples.all_records(
+        source.engine, stop=12, partitions=PARTITIONS, rows=(2, 3))[0]
+    assert script.engine.load(0, FAR) is None
+    assert [it.tid for it in samples.all_transactions(script.engine)[0]] == [10, 11]
+    assert script.engine.tid_of(900) == 10
+    assert complete(script) == {2: 11, 3: 11}
+
+
+def test_what_is_there_already_and_what_should_not_be(script):
+    """A row that it had long ago, and of which something else became the truth."""
+    script.commit(script.a, script.m, TTID, 5, record(2, data=b'other'))
+    script.commit(script.a, script.m, TTID + 1, 6, record(6, data=b'never was'))
+    script.s2.add(TTID, 5, record(2))
+    script.s2.add(901, 7, record(2))
+    copied(script, 10, 2)
+    script.m.take(Filled)
+    assert samples.all_records(script.engine, partitions=PARTITIONS, rows=(2,)) == (
+        samples.all_records(script.s2.engine, partitions=PARTITIONS, rows=(2,)))
+    assert script.engine.tid_of(TTID) == 5         # of another row
+    assert script.engine.tid_of(TTID + 1) is None
+    assert script.engine.measure()[0] == 1
+
+
+def test_it_is_filled_once_no_blind_write_is_left(script):
+    script.a.voted(TTID, record(2, 7))
+    script.b.voted(TTID + 1, record(3))
+    copied(script, 10, 2, 3)
+    assert not script.m.hears(Filled)
+    script.m.lock(TTID, 100)
+    assert not script.m.hears(Filled)
+    script.m.unlock(TTID)
+    assert script.m.take(Filled).rows == (2,)
+    script.b.abort(TTID + 1)
+    assert script.m.take(Filled).rows == (3,)
+    assert script.nothing_left()
+
+
+@pytest.mark.parametrize('end', ['removed', 'lost'])
+def test_a_client_that_is_gone_has_nothing_blind_left(script, end):
+    script.a.store(TTID, record(2))
+    copied(script, 10, 2)
+    assert not script.m.hears(Filled)
+    if end == 'removed':
+        script.announce(removed=['C1'])
+    else:
+        script.a.leave()
+    assert script.m.take(Filled).rows == (2,)
+
+
+def test_what_comes_after_the_copy_is_compared(script):
+    """… with what was copied, and with what was written blindly."""
+    script.s2.add(900, 10, record(2), record(6))
+    script.commit(script.a, script.m, TTID, 50, record(6, 7))
+    script.a.voted(TTID + 1, record(10, 7))
+    copied(script, 10, 2)
+    script.b.store(TTID + 2, record(2, 9), record(6, 10), record(14, 3))
+    assert script.b.take(Conflict).conflicts == ((2, 10), (6, 50), (14, 0))
+    script.b.abort(TTID + 2)
+    script.b.voted(TTID + 3, record(2, 10), record(6, 50), record(14, 0))
+    assert not script.m.hears(Filled)
+    script.m.lock(TTID + 1, 51)
+    script.m.unlock(TTID + 1)
+    assert script.m.take(Filled).rows == (2,)
+
+
+def test_who_waits_for_a_blind_write_is_compared_with_it(script):
+    script.a.voted(TTID, record(2, 7))
+    copied(script, 10, 2)
+    script.b.store(TTID + 1, record(2, 10))
+    script.m.lock(TTID, 50)
+    script.m.unlock(TTID)
+    assert script.b.take(Conflict).conflicts == ((2, 50),)
+    assert script.m.take(Filled).rows == (2,)
+
+
+def test_another_order_copies_the_rest(script):
+    script.s2.add(900, 10, record(2))
+    copied(script, 10, 2)
+    script.m.take(Filled)
+    script.s2.add(901, 20, record(2, data=b'missed'))
+    script.s2.asked.clear()
+    copied(script, 20, 2)
+    assert script.m.take(Filled) == Filled((2,), 20)
+    assert {packet.start for packet in script.s2.asked if type(packet) is ListRecords} == {11}
+    assert script.engine.load(2, FAR)[4] == b'missed'
+
+
+def test_what_was_copied_before_a_crash_is_not_copied_again(script):
+    for tid in range(10, 20):
+        script.s2.add(900 + tid, tid, record(2, data=b'%d' % tid))
+    fill(script, 19, 2)
+    script.s2.announced()
+    script.wait(1)
+    script.s2.connected()
+    while not any(type(packet) is ListRecords and packet.start > 14 for packet in script.s2.asked):
+        script.s2.serve(1)
+    script.make_durable()
+    script.crash()
+    assert 13 <= complete(script)[2] < 19
+    again(script, 'UUOO')
+    start = complete(script)[2] + 1
+    script.s2.party, script.s2.asked = None, []
+    copied(script, 19, 2)
+    assert script.s2.asked[0].start == start
+    assert samples.all_records(script.engine)[0] == samples.all_records(script.s2.engine)[0]
+
+
+# -- up to where a row is complete ------------------------------------------------------------
+def again(script, letters, keep=()):
+    """It comes back into the running cluster, after whatever it was; returns what it tells."""
+    script.m = master = script.join(session=2)
+    state = master.ask(RequestTerm(1, CANDIDATE))
+    put_in_force(script, cells(1, state.table.ptid + 1, letters))
+    assert type(master.ask(Settle(keep))) is Settle.Answer
+    master.say(NodesChanged((), ()))
+    master.say(ClusterStateChanged(ClusterState.RUNNING, ''))
+    script.announcer = master
+    return state
+
+
+def test_a_new_cell_has_nothing(script):
+    assert complete(script) == {2: 0, 3: 0}
+
+
+def test_what_was_readable_has_what_was_told(script):
+    script.commit(script.a, script.m, TTID, 100, record(0), record(1))
+    script.crash()
+    script.m = None
+    again(script, 'OUOO')
+    assert complete(script) == {0: 0, 2: 0, 3: 0}       # the unlock was not durable
+    assert script.engine.load(0, FAR) is None
+
+
+def test_what_was_told_and_committed(script):
+    script.commit(script.a, script.m, TTID, 100, record(0), record(1))
+    script.a.voted(TTID + 1, record(0, 100))
+    script.m.lock(TTID + 1, 110)                        # with this commit
+    script.crash()
+    again(script, 'OUOO')
+    assert complete(script) == {0: 100, 2: 0, 3: 0}
+    assert script.engine.load(0, FAR)[0] == 100         # the other one was dropped
+    assert script.engine.locked() == []
+
+
+def test_a_lower_one_that_is_not_told_counts(script):
+    """Of 100 it is known that it was told, of 90 it is not known here."""
+    script.a.voted(TTID, record(0))
+    script.b.voted(TTID + 1, record(1))
+    script.m.lock(TTID, 90, rows=(0, 3))
+    script.m.lock(TTID + 1, 100, rows=(0, 1))
+    script.m.unlock(TTID + 1)
+    put_in_force(script, cells(1, 2, 'OUOO'))
+    assert complete(script)[0] == 89
+    script.m.unlock(TTID)
+    assert complete(script)[0] == 89
+
+
+def test_what_others_say_of_another_row_is_no_sign_of_what_is_here(script):
+    """It has not been there when 65 and 70 were committed."""
+    script.commit(script.a, script.m, TTID, 60, record(0))
+    script.s2.add(900, 65, record(0))
+    script.s2.add(901, 70, record(2))
+    copied(script, 60, 2)
+    assert RowTid(2, 70) in script.engine.told()
+    put_in_force(script, cells(1, 2, 'OUOO'))
+    assert complete(script)[0] == 60
+
+
+def test_a_row_that_can_be_read_again_is_forgotten(script):
+    script.commit(script.a, script.m, TTID, 100, record(0))
+    copied(script, 50, 2)
+    put_in_force(script, cells(1, 2, 'UUUO'))
+    assert complete(script) == {3: 0}
+    script.announce('C9')
+    assert script.client('C9').load(2).error == ErrorCode.NO_OBJECT
+    put_in_force(script, cells(1, 3, 'UUOO'))
+    assert complete(script) == {2: 100, 3: 0}
+
+
+def test_a_row_that_was_taken_away_is_new_when_it_comes_back(script):
+    script.commit(script.a, script.m, TTID, 100, record(0), record(2))
+    put_in_force(script, cells(1, 2, 'OUOO'))
+    put_in_force(script, cells(1, 3, '.UO.'))
+    script.commit(script.a, script.m, TTID + 1, 110, record(1))
+    put_in_force(script, cells(1, 4, 'OUOO'))
+    assert complete(script) == {0: 0, 2: 0, 3: 0}
+
+
+def test_what_is_complete_outlives_a_crash(script):
+    copied(script, 50, 2)
+    put_in_force(script, cells(1, 2, 'UUOO'))
+    script.crash()
+    again(script, 'UUOO')
+    assert complete(script) == {2: 50, 3: 0}
+    script.announce('C9')
+    client = script.client('C9')
+    client.voted(TTID, record(2, 77))                   # it may have missed something meanwhile
+    assert client.quiet()
+
+
+# -- what a recovery hears --------------------------------------------------------------------
+def test_blind_writes_and_what_was_copied_are_known_as_told(script):
+    """The highest of both, whatever comes first: else a row that is complete would seem not to be,
+    or the rows of others."""
+    script.s2.add(900, 10, record(2), rows=(1, 2))
+    script.s2.add(901, 20, record(3), rows=(2, 3))      # its client has claimed to write row 2
+    script.commit(script.a, script.m, TTID, 15, record(3))
+    copied(script, 20, 2, 3)
+    script.m.take(Filled)
+    assert [it for it in script.engine.told() if it.row in (2, 3)] == [(2, 20), (3, 20)]
+    script.crash()
+    assert [it for it in script.engine.told() if it.row in (2, 3)] == [(2, 20), (3, 20)]
+
+
+def another_storage(script):
+    """It wants to copy from here."""
+    script.s2.announced()
+    reader = script.knock('S2', kind=NodeKind.STORAGE)
+    assert reader.take(Identify.Answer).id == 'S1'
+    return reader
+
+
+def test_who_copies_hears_what_was_told_once_that_is_certain(script):
+    """A storage that is complete already asks for nothing else."""
+    reader = another_storage(script)
+    script.a.voted(TTID, record(0))
+    script.m.lock(TTID, 100)
+    request = reader.say(RowsTold(101, (0,)))
+    assert reader.quiet()
+    script.m.say(Unlock(TTID))
+    assert reader.answer_to(request).told == ((0, 100),)
+    assert reader.ask(RowsTold(101, (2,))).error == ErrorCode.NOT_HERE
+
+
+def test_a_storage_that_copies_stores_nothing(script):
+    reader = another_storage(script)
+    reader.say(Store(TTID, [record(0)], ()))
+    assert not script.node.transactions.by_ttid
