@@ -34,7 +34,8 @@ def make(options, address):
     database = engine.open_engine(options.adapter, options.database)
     try:
         return Storage(random.Random(), database, options.cluster, options.masters, address,
-                       options.name, topology=options.topology)
+                       options.name, topology=options.topology,
+                       fill_rate=options.fill_rate or 0)
     except BaseException:
         database.close()
         raise

@@ -48,6 +48,14 @@ def seconds(text):
     return value
 
 
+def megabytes(text):
+    """In bytes."""
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise ValueError('%r is not a number of megabytes' % text)
+    return value * 1e6
+
+
 def cluster_name(text):
     if not 0 < len(text) <= 255 or not text.isprintable():
         raise ValueError('a name of 1 to 255 printable characters is expected')
@@ -83,15 +91,16 @@ class Option:
     def __init__(self, key, short, convert, help, metavar=None, daemons=DAEMONS, in_file=True,
                  later=False):
         self.key, self.short, self.convert, self.help = key, short, convert, help
+        self.attribute = key.replace('-', '_')      # of Options
         self.metavar, self.daemons, self.in_file, self.later = metavar, daemons, in_file, later
 
     def add_to(self, parser):
         flags = (['-' + self.short] if self.short else []) + ['--' + self.key]
         if self.metavar is None:
-            parser.add_argument(*flags, dest=self.key, action='store_const', const='yes',
+            parser.add_argument(*flags, dest=self.attribute, action='store_const', const='yes',
                                 help=self.help)
         else:
-            parser.add_argument(*flags, dest=self.key, metavar=self.metavar,
+            parser.add_argument(*flags, dest=self.attribute, metavar=self.metavar,
                                 help=argparse.SUPPRESS if self.later else self.help)
 
 
@@ -125,6 +134,9 @@ OPTIONS = [
            later=True),
     Option('wait', 'w', seconds, 'how long to wait for a database server', 'SECONDS', [STORAGE],
            later=True),
+    Option('fill-rate', None, megabytes,
+           'MB per second, at most, that this storage copies from others (default: 0, no limit)',
+           'MB', [STORAGE]),
     Option('reset', None, boolean, 'remove the database, if there is one, and exit', None,
            [STORAGE], in_file=False),
     Option('http', None, str, 'where to serve the status page and metrics', 'HOST:PORT', [ADMIN],
@@ -211,10 +223,10 @@ def read(daemon, description, arguments=None):
     result = Options()
     result.daemon, result.section, result.check_config = daemon, section, given.check_config
     for option in known:
-        text, source = getattr(given, option.key), '--' + option.key
+        text, source = getattr(given, option.attribute), '--' + option.key
         if text is None and option.in_file and option.key in texts:
             text, source = texts[option.key], '%s: [%s] %s' % (given.file, section, option.key)
-        setattr(result, option.key, _convert(option, text, source))
+        setattr(result, option.attribute, _convert(option, text, source))
     _complete(result)
     return result
 

@@ -53,7 +53,7 @@ class Storage(Node):
         self.conditions = Conditions(self)
         self.space = Space(self)
         self.silence = Silence(self)
-        self.fill_rate = fill_rate
+        self.fill_rate = fill_rate      # bytes per second, or 0
         self.filling = Filling(self)
         self.clients = {}               # id -> Client: those announced
         self.last_announced = 0         # number of the last client announced in this term

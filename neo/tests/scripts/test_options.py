@@ -71,6 +71,8 @@ def test_defaults():
     (STORAGE, [], 'topology', None),
     (STORAGE, ['-d', 'file:/x?cache_size=1'], 'database', 'file:/x?cache_size=1'),
     (STORAGE, ['--reset'], 'reset', True),
+    (STORAGE, ['--fill-rate=2.5'], 'fill_rate', 2.5e6),
+    (STORAGE, ['--fill-rate', '0'], 'fill_rate', 0),
     (ADMIN, ['--check-config'], 'check_config', True),
 ])
 def test_command_line(daemon, arguments, key, value):
@@ -95,6 +97,8 @@ def test_command_line(daemon, arguments, key, value):
     (ADMIN, ['--cert', 'f'], '--cert is not available in this version'),
     (MASTER, ['--key', 'f'], '--key is not available in this version'),
     (ADMIN, ['--http', 'h:1'], '--http is not available in this version'),
+    (STORAGE, ['--fill-rate', '-1'], "--fill-rate: '-1' is not a number of megabytes"),
+    (STORAGE, ['--fill-rate', 'nan'], 'is not a number of megabytes'),
     (STORAGE, ['-s', 'x'], '-s x: no file is given'),
     (STORAGE, ['-n', 'a\nb'], '--name: a name of at most 255 printable characters'),
 ])
@@ -181,7 +185,7 @@ def test_files_and_sections_that_are_not_there(conf, tmp_path):
 
 # -- neo.conf -------------------------------------------------------------------------------
 def commented_in():
-    return re.sub(r'(?m)^#(?=\w+ = )', '', NEO_CONF.read_text())
+    return re.sub(r'(?m)^#(?=[\w-]+ = )', '', NEO_CONF.read_text())
 
 
 def test_the_example_names_exactly_the_keys_there_are():

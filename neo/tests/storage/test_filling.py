@@ -79,14 +79,19 @@ class Source:
             self.party.say(answer, request_id)
 
 
-@pytest.fixture
-def script():
+def beginning(**options):
     """S1 has had rows 0 and 1, and has an empty cell of rows 2 and 3."""
-    script = Script()
+    script = Script(**options)
     script.m = script.join()
     script.recover(script.m, cells=cells(1, 1, 'UUOO'))
-    script.a, script.b = script.client('C1'), script.client('C2')
     script.s2 = Source(script)
+    return script
+
+
+@pytest.fixture
+def script():
+    script = beginning()
+    script.a, script.b = script.client('C1'), script.client('C2')
     return script
 
 
@@ -281,6 +286,36 @@ def test_what_was_copied_before_a_crash_is_not_copied_again(script):
     copied(script, 19, 2)
     assert script.s2.asked[0].start == start
     assert samples.all_records(script.engine)[0] == samples.all_records(script.s2.engine)[0]
+
+
+# -- how fast ---------------------------------------------------------------------------------
+def time_to_copy(script, latency):
+    """Seconds until row 2, of 40000 bytes, is filled, if each answer takes `latency`."""
+    for tid in range(10, 20):
+        script.s2.add(900 + tid, tid, record(2, data=bytes(4000)))
+    copied(script, 9, 2)
+    fill(script, 19, 2)
+    began = script.now
+    while not script.m.hears(Filled) or script.m.take(Filled).upto < 19:
+        if script.s2.party.heard:
+            script.wait(latency)
+            script.s2.serve(1)
+        else:
+            script.wait(.01)
+    return script.now - began
+
+
+def test_it_copies_at_the_rate_that_the_operator_has_set():
+    assert time_to_copy(beginning(), 0) < .5
+    assert 4 < time_to_copy(beginning(fill_rate=1e4), 0) < 5
+
+
+def test_clients_have_their_share():
+    alone, shared = beginning(), beginning()
+    client = shared.client('C1')
+    shared.commit(client, shared.m, TTID, 5, record(0))
+    seconds = time_to_copy(alone, .2)
+    assert 1.7 * seconds < time_to_copy(shared, .2) < 2.5 * seconds
 
 
 # -- up to where a row is complete ------------------------------------------------------------
