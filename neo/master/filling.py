@@ -11,11 +11,8 @@ Of a cell that was there before, *finish* says whether what is committed has bee
 from ..cluster.balance import settled
 from ..cluster.node import handles
 from ..protocol.packets import Fill, Filled, FillProgress
-from ..protocol.types import ClusterState
 from ..protocol.types import Filling as Progress
 from ..protocol.types import NodeKind
-
-SERVING = ClusterState.RUNNING, ClusterState.STOPPING
 
 
 class Cell:
@@ -147,14 +144,16 @@ class Filling:
             node.tables.write(node, settled(node.tables.newest.filled(ready)), lambda node: None)
 
 
-@handles(Filled, sender=NodeKind.STORAGE, phase=SERVING)
+@handles(Filled, sender=NodeKind.STORAGE)
 def rows_are_filled(master, peer, packet, request_id):
-    master.filling.filled(master, peer, packet.rows, packet.upto)
+    if master.filling is not None:      # else the cluster does not serve any more
+        master.filling.filled(master, peer, packet.rows, packet.upto)
 
 
-@handles(FillProgress, sender=NodeKind.STORAGE, phase=SERVING)
+@handles(FillProgress, sender=NodeKind.STORAGE)
 def rows_are_being_filled(master, peer, packet, request_id):
-    master.filling.advanced(master, peer, packet)
+    if master.filling is not None:
+        master.filling.advanced(master, peer, packet)
 
 
 def left(done, seconds):

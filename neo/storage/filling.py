@@ -6,18 +6,20 @@ metadata of its range, then the records, chunk by chunk, each of which makes the
 are there, and last what is known to be told.  How far the records have come is durable with the
 next commit, whatever that is for.
 """
+from ..cluster.balance import rows_text
 from ..cluster.context import Context
 from ..cluster.node import handles
 from ..protocol import limits
-from ..protocol.checksum import checksum
 from ..protocol.packets import Fill, Filled, ListRecords, ListTransactions, RowsTold
-from ..protocol.types import MAX_ID, ClusterState, NodeKind
+from ..protocol.types import MAX_ID, ClusterState, ErrorCode, NodeKind
 from .cells import Cells
+from .chunks import before, wrong_with
 from .engine.interface import COPIED
-from .links import Links
+from .sources import Sources
 from .space import in_full, in_words
 
 FILL = 'fill'                   # timer
+NOT_COPIED = 'rows that can\'t be copied'      # condition
 WAIT = 0.5                      # seconds until a source is looked for again
 BUSY = 1.0                      # a client that was heard within so many seconds is active
 
@@ -32,46 +34,53 @@ class Copy(Context):
         self.next = start, None         # (tid, after oid): where the records go on; None: are here
         self.next_tid = start           # where the metadata go on; None: they are here
         self.ended = False
-        self.asked_at = None            # None: nothing is asked
+        self.asked = None               # the packet that is not answered yet
+        self.asked_at = 0.0
 
     def ask(self, node):
-        if self.asked_at is not None:
-            return
-        self.asked_at = node.now
+        if self.asked is None:
+            self.asked, self.asked_at = self._packet(), node.now
+            node.ask(self.source, self.asked, self)
+
+    def _packet(self):
+        stop = self.upto + 1
         if self.next_tid is not None:
-            node.ask(self.source, ListTransactions(self.next_tid, self.upto + 1, self.rows), self)
-        elif self.next is not None:
-            node.ask(self.source, ListRecords(*self.next, self.upto + 1, self.rows), self)
-        else:
-            node.ask(self.source, RowsTold(self.upto + 1, self.rows), self)
+            return ListTransactions(self.next_tid, stop, self.rows)
+        if self.next is not None:
+            return ListRecords(*self.next, stop, self.rows)
+        return RowsTold(stop, self.rows)
 
     # -- as the context of its requests ---------------------------------------------------------
     def answered(self, node, peer, answer):
-        if node.filling.copy is not self:
+        filling, asked = node.filling, self.asked
+        if filling.copy is not self:
             return                      # another order has come, or the primary is lost
-        busy, self.asked_at = node.now - self.asked_at, None
-        if type(answer) is RowsTold.Answer:
-            node.engine.raise_told([it for it in answer.told if it.row in self.rows])
+        self.asked = None
+        wrong = wrong_with(answer, asked, node.partitions)
+        if wrong is not None:
+            filling.failed(node, peer, wrong, broken=True)
+        elif type(asked) is ListTransactions:
+            self._put_in(node, self._transactions, answer, [
+                len(it.user) + len(it.description) + len(it.extension) + 9 * len(it.oids)
+                for it in answer.transactions])
+        elif type(asked) is ListRecords:
+            self._put_in(node, self._records, answer, [
+                len(it.data or b'') for it in answer.records])
+        else:
+            node.engine.raise_told(answer.told)
             node.lazily()
             self.ended = True
-            node.filling.go_on(node)
-            return
-        if type(answer) is ListTransactions.Answer:
-            sizes, take = [len(it.user) + len(it.description) + len(it.extension)
-                           + 9 * len(it.oids) for it in answer.transactions], self._transactions
-        elif all(map(is_whole, answer.records)):
-            sizes, take = [len(it.data or b'') for it in answer.records], self._records
+            filling.succeeded(node, peer)
+            filling.go_on(node)
+
+    def _put_in(self, node, take, answer, sizes):
+        size, busy = sum(sizes), node.now - self.asked_at
+        if node.engine.promise(COPIED, size, len(sizes)):
+            take(node, answer)
+            node.lazily()
+            node.filling.go_on(node, size, busy)
         else:
-            node.filling.failed(node, peer, 'it sends broken records')
-            return
-        size = sum(sizes)
-        if not node.engine.promise(COPIED, size, len(sizes)):
             node.filling.no_space(node, size)
-            return
-        node.conditions.change(FILL, '')
-        take(node, answer)
-        node.lazily()
-        node.filling.go_on(node, size, busy)
 
     def _transactions(self, node, answer):
         start, stop = self.next_tid, self.upto + 1 if answer.next is None else answer.next
@@ -86,35 +95,29 @@ class Copy(Context):
         self.next = answer.next and tuple(answer.next)
         complete = self.upto if self.next is None else self.next[0] - 1
         node.filling.cells.raise_to(self.rows, complete)
+        if complete >= self.start:
+            node.filling.succeeded(node, self.source)
 
     def refused(self, node, peer, error):
         if node.filling.copy is self:
-            node.filling.failed(node, peer, error.message)
+            node.filling.failed(node, peer, error.message, error.error == ErrorCode.BROKEN_DATA)
 
     def lost(self, node, peer):
         if node.filling.copy is self:
             node.filling.failed(node, peer, 'the connection was lost')
 
 
-def before(tid, after_oid):
-    """The position after which records go on."""
-    return (tid - 1, MAX_ID) if after_oid is None else (tid, after_oid)
-
-
-def is_whole(record):
-    return checksum(record.data) == record.checksum
-
-
 class Filling:
 
     def __init__(self, node):
         self.cells = Cells(node.state)
-        self.links = Links()
+        self.sources = Sources()
         self.orders = {}                # row -> tid up to which it is to be copied
         self.copy = None                # Copy that is under way
         self.copied = {}                # row -> that tid, of those that have all
-        self._failed = {}               # id of a source -> when it was no use
         self._until = 0.0               # there is a pause until then
+        self._stuck_at = None           # since when there is nobody to copy from
+        self._said = ''                 # what is in the way
 
     # -- what the primary says ------------------------------------------------------------------
     def table_in_force(self, node, before, table):
@@ -141,9 +144,8 @@ class Filling:
     def stop(self, node):
         """The primary is lost, or another term begins: orders come again."""
         self.orders, self.copied, self.copy = {}, {}, None
-        self._failed.clear()
-        self.links.stop(node)
-        node.conditions.change(FILL, '')
+        self.sources.stop(node)
+        self._can_be_copied(node)
 
     # -- copying ----------------------------------------------------------------------------------
     def go_on(self, node, size=0, busy=0.0):
@@ -184,13 +186,12 @@ class Filling:
         groups = {}
         for row, upto in self.orders.items():
             if row not in self.copied:
-                source = self._source(node, row)
+                source = self.sources.pick(node, row)
                 if source is not None:
                     start = self.cells.complete[row] + 1
                     groups.setdefault((source, start, upto), []).append(row)
         if not groups:
-            if self.orders.keys() - self.copied.keys():
-                node.set_timer(FILL, node.now + WAIT)
+            self._look_for_sources(node)
             return None
         (source, start, upto), rows = next(iter(groups.items()))
         copy = Copy(tuple(sorted(rows)), start, upto, source)
@@ -198,27 +199,44 @@ class Filling:
             copy.next = copy.next_tid = None
         return copy
 
-    def _source(self, node, row):
-        """A Peer that can read this row; connections to those that can are made."""
-        found = None
-        for id in node.table.readable[row]:
-            if id != node.id and node.now - self._failed.get(id, -WAIT) >= WAIT:
-                peer = self.links.reach(node, id)
-                found = found or peer
-        return found
+    # -- what is in the way -----------------------------------------------------------------------
+    def _look_for_sources(self, node):
+        """Nothing can be copied now: again in a moment, if there is something to be copied."""
+        rows = self.orders.keys() - self.copied.keys()
+        if not rows:
+            self._can_be_copied(node)
+            return
+        node.set_timer(FILL, node.now + WAIT)
+        if self._stuck_at is None:
+            self._stuck_at = node.now
+        elif node.now - self._stuck_at >= limits.SILENCE_TOLD:
+            self._say(node, '%s can\'t be copied here: %s' % (
+                rows_text(sorted(rows)), self.sources.describe(node, rows)))
 
     def no_space(self, node, size):
         """It is tried again later."""
-        node.conditions.change(FILL, 'no space for %s that are to be copied: %s' % (
+        self._say(node, 'no space for %s that are to be copied: %s' % (
             in_words(size), in_full(node.engine.space())))
         self._until = node.now + limits.SPACE_INTERVAL
         node.set_timer(FILL, self._until)
 
-    def failed(self, node, peer, reason):
-        node.log('rows can\'t be copied from %s: %s', peer, reason)
-        self._failed[peer.id] = node.now
+    def failed(self, node, peer, reason, broken=False):
+        self.sources.failed(node, peer.id, reason, broken)
         self.copy = None
         self.go_on(node)
+
+    def succeeded(self, node, peer):
+        self.sources.succeeded(peer.id)
+        self._can_be_copied(node)
+
+    def _can_be_copied(self, node):
+        self._stuck_at = None
+        self._say(node, '')
+
+    def _say(self, node, text):
+        if text != self._said:
+            self._said = text
+            node.conditions.change(NOT_COPIED, text)
 
     def _end(self, node, copy):
         for row in copy.rows:

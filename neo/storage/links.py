@@ -15,12 +15,13 @@ class Link(Context):
         self.peer = None                # once it has accepted this storage
         self.connecting = False
         self.again = 0.0                # not to be tried before
+        self.trouble = 'not connected yet'      # unless it is
         self.back_off = BackOff()
 
     def answered(self, node, peer, answer):
-        if answer.id != self.id or node.filling.links.known.get(self.id) is not self:
+        if answer.id != self.id or node.filling.sources.links.known.get(self.id) is not self:
             node.close(peer)
-            self.failed(node)
+            self.failed(node, 'another node answers at its address')
             return
         node.accept(peer, NodeKind.STORAGE, self.id)
         self.peer, self.connecting, self.back_off = peer, False, BackOff()
@@ -28,10 +29,10 @@ class Link(Context):
 
     def refused(self, node, peer, error):
         node.close(peer)
-        self.failed(node)
+        self.failed(node, error.message)
 
-    def failed(self, node):
-        self.peer, self.connecting = None, False
+    def failed(self, node, reason):
+        self.peer, self.connecting, self.trouble = None, False, reason
         self.again = node.now + self.back_off.next()
 
 
@@ -62,7 +63,14 @@ class Links:
         for peer in [peer for peer in node.peers.values() if peer.data is link
                      or peer.kind == NodeKind.STORAGE and peer.id == link.id]:
             node.close(peer)
-            self.lost(node, peer)
+            self.lost(node, peer, 'it is gone')
+
+    def describe(self, id):
+        """Why there is no connection, in words; empty if there is one."""
+        link = self.known.get(id)
+        if link is None:
+            return 'it is down'
+        return '' if link.peer is not None else link.trouble
 
     def reach(self, node, id):
         """The Peer, or None while there is no connection: one is made."""
@@ -93,15 +101,15 @@ class Links:
             node.topology), link)
         return True
 
-    def connect_failed(self, node, address):
+    def connect_failed(self, node, address, reason):
         link = self._connecting.pop(address, None)
         if link is not None:
-            link.failed(node)
+            link.failed(node, reason)
         return link is not None
 
-    def lost(self, node, peer):
+    def lost(self, node, peer, reason):
         if isinstance(peer.data, Link):
-            peer.data.failed(node)
+            peer.data.failed(node, reason)
         elif peer.data is not None:
             serve_clients.drop_parked(node, peer)
 

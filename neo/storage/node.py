@@ -76,7 +76,7 @@ class Storage(Node):
         self.masters.connect(self)
 
     def connected(self, peer):
-        if self.filling.links.connected(self, peer):
+        if self.filling.sources.links.connected(self, peer):
             return
         peer.kind, peer.data = NodeKind.MASTER, self.masters.link_to(peer.address)
         state = self.state
@@ -87,7 +87,7 @@ class Storage(Node):
             state.term, self.name, self.address, float(self.now), self.topology))
 
     def connect_failed(self, address, reason):
-        if not self.filling.links.connect_failed(self, address):
+        if not self.filling.sources.links.connect_failed(self, address, reason):
             self.masters.link_to(address).seek.failed(self, reason)
 
     def joined(self, peer, id, session):
@@ -122,7 +122,7 @@ class Storage(Node):
         elif peer.kind == NodeKind.CLIENT:
             serve_clients.disconnected(self, peer)
         elif peer.kind == NodeKind.STORAGE:
-            self.filling.links.lost(self, peer)
+            self.filling.sources.links.lost(self, peer, reason)
 
     def patience(self, peer):
         if peer.kind == NodeKind.MASTER:

@@ -30,7 +30,7 @@ def number(id):
 # -- who may come ---------------------------------------------------------------------------
 def identify(node, peer, packet, request_id):
     if packet.kind == NodeKind.STORAGE:
-        node.filling.links.identify(node, peer, packet, request_id)
+        node.filling.sources.links.identify(node, peer, packet, request_id)
         return
     if packet.kind != CLIENT:
         raise Refused(ErrorCode.REFUSED, 'a storage serves clients and storages only')

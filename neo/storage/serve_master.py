@@ -241,12 +241,12 @@ def nodes_changed(node, peer, packet, request_id):
         if info.kind == NodeKind.CLIENT and info.state == NodeState.RUNNING:
             serve_clients.announced(node, info.id)
         elif info.kind == NodeKind.STORAGE:
-            node.filling.links.announced(node, info)
+            node.filling.sources.links.announced(node, info)
     for id in packet.removed:
         if id[0] == LETTERS[NodeKind.CLIENT]:
             serve_clients.removed(node, id)
         elif id[0] == LETTERS[NodeKind.STORAGE]:
-            node.filling.links.removed(node, id)
+            node.filling.sources.links.removed(node, id)
     serve_clients.admit_waiting(node)
     serve_clients.tell(node)
 

@@ -27,10 +27,11 @@ def cells(term, ptid, letters):
 
 
 class Source:
-    """S2: an engine, and what it answers to who copies."""
+    """Another storage: an engine, and what it answers to who copies."""
 
-    def __init__(self, script):
+    def __init__(self, script, id='S2', address=SOURCE):
         self.script, self.engine = script, MemoryEngine()
+        self.id, self.address = id, address
         self.party = None
         self.asked = []             # what it has answered
 
@@ -43,16 +44,16 @@ class Source:
 
     def announced(self):
         self.script.announcer.say(NodesChanged(
-            [('S2', NodeKind.STORAGE, SOURCE, NodeState.RUNNING, '', '')], ()))
+            [(self.id, NodeKind.STORAGE, self.address, NodeState.RUNNING, '', '', '')], ()))
 
     def connected(self):
         """S1 has wanted a connection, and gets it."""
-        self.script.connecting.remove(SOURCE)
+        self.script.connecting.remove(self.address)
         self.party = party = self.script._party()
-        self.script.step(events.Connected(party.connection, SOURCE))
+        self.script.step(events.Connected(party.connection, self.address))
         identify, request_id = party.pop(Identify)
         assert (identify.kind, identify.id, identify.term) == (NodeKind.STORAGE, 'S1', 1)
-        party.say(Identify.Answer('S2', 'S1', CLUSTER_ID, HISTORY, 1, 1, 0, PARTITIONS),
+        party.say(Identify.Answer(self.id, 'S1', CLUSTER_ID, HISTORY, 1, 1, 0, PARTITIONS),
                   request_id)
 
     def serve(self, limit=1000, rows=2):
