@@ -8,7 +8,7 @@ from ..cluster.node import Refused
 from ..protocol.limits import MAX_OBJECT
 from ..protocol.types import MAX_OID, MAX_TID, ErrorCode
 from .conditions import look
-from .transaction import OPEN, VOTED
+from .transaction import OPEN
 
 
 def refused(message, *args):
@@ -31,15 +31,13 @@ def own(node, peer, ttid):
 
 
 def open_for_stores(node, peer, ttid):
-    """The same; no stores come after a vote, or by the ttid of another term."""
+    """The same; no stores come by the ttid of another term."""
     txn = own(node, peer, ttid)
     if txn is None:
         if term_of(ttid) != node.term:
             raise Refused(ErrorCode.UNKNOWN_TTID, 'transaction %#x is of another term' % ttid)
         if node.draining:
             raise Refused(ErrorCode.NOT_READY, 'the cluster is stopping')
-    elif txn.state is VOTED:
-        raise refused('transaction %#x was voted', ttid)
     return txn
 
 

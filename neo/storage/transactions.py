@@ -133,6 +133,8 @@ class Transactions:
     def store(self, txn, records, checks):
         """Ask for the locks; what is granted at once is compared with the current tids.  Returns
         whether the engine was given something."""
+        if txn.state is VOTED:
+            txn.become(OPEN)            # that vote was for what was stored before
         if records and records[0].tid is not None:      # and so in all of them: see claims
             txn.impose([record.tid for record in records])
         held, writes, size = txn.records, txn.writes, RECORD_OVERHEAD * len(records)

@@ -239,20 +239,17 @@ class Transaction:
         elif oid in self.records and self.records[oid].base != serial:
             yield oid, self.records[oid].base, serial, False
 
-    def part_has_voted(self, client, part, round):
+    def part_has_voted(self, client, part, round, for_all):
         part.asked = False
         if self.state != VOTING and self.state != OPEN or self.error is not None:
             return
-        if round < part.round:
-            # It was answered before the storage knew that this transaction gave way.
+        if round < part.round or not for_all:
+            # It was answered before the storage knew that this transaction gave way, or had all.
             if self.state == VOTING:
                 part.vote(client)
             return
         part.voted = True
-        if part.size and self.state == VOTING:
-            part.vote(client)
-        else:
-            self.end_vote(client)
+        self.end_vote(client)
 
     def end_vote(self, client):
         """Once nothing is waited for any more.  An import waits for its turn too: it must not hold

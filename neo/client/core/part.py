@@ -11,8 +11,8 @@ class Part(Context):
     """What was sent, or is to be, and what has been answered; the context of its Vote."""
 
     __slots__ = ('transaction', 'storage', 'peer', 'session', 'records', 'checks', 'size',
-                 'unacked', 'oids', 'metadata', 'round', 'asked', 'voted', 'conflicts', 'trouble',
-                 'until', 'dropped')
+                 'unacked', 'oids', 'metadata', 'round', 'asked', 'later', 'voted', 'conflicts',
+                 'trouble', 'until', 'dropped')
 
     def __init__(self, transaction, storage):
         self.transaction = transaction
@@ -27,6 +27,7 @@ class Part(Context):
         self.metadata = []
         self.round = 0                  # how often it gave way here
         self.asked = False              # a Vote waits for its answer
+        self.later = 0                  # batches that were sent meanwhile, and not acknowledged
         self.voted = False              # in this round
         self.conflicts = {}             # oid -> current serial, not resolved yet
         self.trouble = None             # why nothing can be sent any more: it is suspended
@@ -74,10 +75,6 @@ class Part(Context):
         return batches
 
     def flush(self, client):
-        if self.asked and self.storage in self.transaction.routing.blind:
-            # Its vote does not wait for what is resolved, as it knows of no conflict: what comes
-            # now needs another vote, which is asked for when this one is answered.
-            return
         peer = self.reach(client)
         if peer is not None and self.size and self.trouble is None:
             if self.voted:
@@ -87,7 +84,9 @@ class Part(Context):
 
     def _store(self, client, records, checks, size):
         self.unacked += size
-        client.ask(self.peer, Store(self.transaction.ttid, records, checks), Batch(self, size))
+        self.later += self.asked
+        client.ask(self.peer, Store(self.transaction.ttid, records, checks),
+                   Batch(self, size, self.asked))
 
     def vote(self, client):
         """Ask for what is missing of its vote."""
@@ -135,7 +134,8 @@ class Part(Context):
             self.transaction.fail(client, TransactionFailed('%s answers what was not asked' % peer))
             raise ProtocolError('a vote of transaction %#x, round %d, does not answer one of %r'
                                 % (answer.ttid, answer.round, self.transaction))
-        self.transaction.part_has_voted(client, self, answer.round)
+        # It is answered before what was stored later, which therefore it is not for.
+        self.transaction.part_has_voted(client, self, answer.round, not self.later)
 
     def refused(self, client, peer, error):
         self.asked = False
@@ -150,14 +150,16 @@ def size_of(record):
 class Batch(Context):
     """The context of a Store."""
 
-    __slots__ = 'part', 'size'
+    __slots__ = 'part', 'size', 'later'
 
-    def __init__(self, part, size):
+    def __init__(self, part, size, later):
         self.part = part
         self.size = size
+        self.later = later              # than a vote that was not answered then
 
     def answered(self, client, peer, answer):
         self.part.unacked -= self.size
+        self.part.later -= self.later
         self.part.transaction.acknowledged(client)
 
     def refused(self, client, peer, error):

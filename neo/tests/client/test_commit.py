@@ -122,8 +122,27 @@ def test_a_conflict_is_resolved_and_the_same_vote_goes_on():
     assert vote.result == [(1, 5, 8, False)]
     c.do('store', txn, record(1, 8, b'merged'))
     again = c.do('vote', txn, METADATA)
-    storage.hears(Store, records=(record(1, 8, b'merged'),))
+    _, taken = storage.hears(Store, records=(record(1, 8, b'merged'),))
+    taken(Store.Answer(txn.ttid))
     answer(Vote.Answer(txn.ttid, 0))
+    assert again.result == []
+
+
+def test_a_vote_is_not_for_what_is_stored_after_it():
+    """A storage that is being filled knows of no conflict: its vote does not wait for what is
+    resolved."""
+    c, txn, (storage,) = begun()
+    c.do('store', txn, record(1, 5))
+    c.do('vote', txn, METADATA)
+    _, answer = storage.hears(Vote)
+    storage.says(Conflict(txn.ttid, 0, ((1, 8),)))
+    c.do('store', txn, record(1, 8, b'merged'))
+    again = c.do('vote', txn, METADATA)
+    _, taken = storage.hears(Store)
+    answer(Vote.Answer(txn.ttid, 0))
+    taken(Store.Answer(txn.ttid))
+    assert not again.done
+    storage.hears(Vote, records=())[1](Vote.Answer(txn.ttid, 0))
     assert again.result == []
 
 
@@ -158,7 +177,7 @@ def test_a_conflict_told_by_both_copies_is_resolved_once():
     storages[1].says(Conflict(txn.ttid, 0, ((1, 8),)))
     again = c.do('vote', txn, METADATA)
     for storage, answer in zip(storages, answers):
-        storage.hears(Store, records=(record(1, 8),))
+        storage.hears(Store, records=(record(1, 8),))[1](Store.Answer(txn.ttid))
         answer(Vote.Answer(txn.ttid, 0))
     assert again.result == []
 

@@ -158,7 +158,7 @@ def test_what_is_resolved_after_the_loss_was_not_voted():
     one.says(Conflict(txn.ttid, 0, ((1, 8),)))
     c.do('store', txn, record(1, 8))
     vote = c.do('vote', txn, METADATA)
-    one.hears(Store)
+    one.hears(Store)[1](Store.Answer(txn.ttid))
     answer(Vote.Answer(txn.ttid, 0))
     assert not vote.done
     c.outdates('S2')

@@ -84,10 +84,14 @@ def test_ttids_of_another_term(script):
     assert script.a.ask(Store(ttid, [record(1)], ())).error == ErrorCode.UNKNOWN_TTID
 
 
-def test_store_after_the_vote(script):
+def test_a_store_undoes_the_vote(script):
     script.a.voted(TTID, record(1))
-    assert script.a.ask(Store(TTID, [record(2)], ())).error == ErrorCode.REFUSED
-    assert script.a.open
+    script.a.store(TTID, record(2))
+    assert script.m.lock(TTID, 100).error == ErrorCode.UNKNOWN_TTID
+    script.a.voted(TTID, record(3), oids=[1, 2, 3])
+    assert type(script.m.lock(TTID, 100)) is Lock.Answer
+    script.m.unlock(TTID)
+    assert script.a.open and script.a.load(2).tid == 100
 
 
 def test_nobody_touches_the_transactions_of_others(script):
