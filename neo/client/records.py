@@ -1,11 +1,10 @@
 """Data as the application knows them, and as they are stored: compressed, with a checksum."""
 from ..protocol import limits
-from ..protocol.checksum import checksum
+from ..protocol.checksum import NO_DATA, checksum
 from ..protocol.types import Compression, Record
 from .compression import decompress
 from .exception import BrokenData, NEOStorageError
 
-NO_DATA = checksum(None)
 NONE = Compression.NONE
 _new = tuple.__new__        # of a named tuple, in half of the time
 

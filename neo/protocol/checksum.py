@@ -10,3 +10,6 @@ def checksum(data):
     if data:
         sum.update(data)
     return sum.digest()
+
+
+NO_DATA = checksum(None)

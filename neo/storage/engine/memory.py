@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right, insort
 from copy import copy
 from functools import partial, wraps
 
+from ...protocol.checksum import NO_DATA
 from ...protocol.limits import FREE_SPACE_RESERVE
 from ...protocol.types import MAX_ID, Metadata, Record, RowTid, StoredMetadata, Unfinished
 from .hidden import Hidden
@@ -55,7 +56,7 @@ class MemoryEngine(MemoryReads):
         self._order = []        # (tid, oid), sorted
         self._transactions = {}     # tid -> StoredMetadata
         self._tids = []         # keys of the former, sorted
-        self._tid_of = {}       # ttid -> its highest tid
+        self._tids_of = {}      # ttid -> its tids, sorted
         self._last_number = 0
         self._forget_all()
 
@@ -277,7 +278,9 @@ class MemoryEngine(MemoryReads):
         stored = StoredMetadata(tid, ttid, *fields, tuple(oids))
         self._insert(self._tids, tid)
         self._set(self._transactions, tid, stored)
-        self._set(self._tid_of, ttid, max(tid, self._tid_of.get(ttid, 0)))
+        if ttid not in self._tids_of:
+            self._set(self._tids_of, ttid, [])
+        self._insert(self._tids_of[ttid], tid)
         self._used += size_of(stored)
 
     def unlock(self, ttid):
@@ -318,9 +321,13 @@ class MemoryEngine(MemoryReads):
                 else:
                     self.broken.discard(at)
                     self._drop_record(at[1], at[0])
-        for oid, tid, compression, sum, data, data_tid in wanted.values():
-            data = data if data_tid is None else None
-            self._write_record(Record(oid, None, tid, compression, sum, data, data_tid), tid)
+        for oid, tid, *revision in wanted.values():
+            self._write_record(Record(oid, None, tid, *self._pointer(oid, tid, revision)), tid)
+
+    def _pointer(self, oid, tid, revision):
+        """Without its data, if they are there where it points to."""
+        pointer = 0, NO_DATA, None, revision[-1]
+        return pointer if self._follow(oid, tid, pointer) == tuple(revision) else revision
 
     def _is(self, record):
         """Is this in the history, and whole?"""
@@ -395,8 +402,7 @@ class MemoryEngine(MemoryReads):
         self._used -= size_of(dropped)
         self._delete(self._transactions, tid)
         self._remove(self._tids, tid)
-        if dropped.ttid in self._tid_of:
-            self._delete(self._tid_of, dropped.ttid)
+        self._remove(self._tids_of[dropped.ttid], tid)
 
 
 for _name in Engine.__abstractmethods__ - {'changed', 'close', 'needs_cleaning', 'should_commit'}:

@@ -35,7 +35,11 @@ class MemoryReads(Engine):
         return found
 
     def _found(self, oid, tid):
-        compression, sum, data, data_tid = found = self._data[oid, tid]
+        return self._follow(oid, tid, self._data[oid, tid])
+
+    def _follow(self, oid, tid, revision):
+        """This one of (oid, tid), with the data wherever they are."""
+        compression, sum, data, data_tid = revision
         there = data_tid
         # Tids only get lower on the way: there is no circle, whatever was stored.
         while data is None and there is not None and there < tid:
@@ -43,7 +47,7 @@ class MemoryReads(Engine):
             hidden = self._hidden.around(tid)
             compression, sum, data, there = (
                 NOTHING if hidden else self._data.get((oid, tid), NOTHING))
-        return found if data is None else (compression, sum, data, data_tid)
+        return revision if data is None else (compression, sum, data, data_tid)
 
     def current(self, oid):
         tids = self._visible(oid)
@@ -110,8 +114,8 @@ class MemoryReads(Engine):
 
     # -- the whole ------------------------------------------------------------------------
     def tid_of(self, ttid):
-        tid = self._tid_of.get(ttid)
-        return None if tid is None or self._hidden.around(tid) else tid
+        tids = self._tids_of.get(ttid)
+        return None if not tids or self._hidden.around(tids[-1]) else tids[-1]
 
     def last_tid(self):
         return max(self._last(self._order, lambda item: item[0], lambda tid: (tid, -1)),

@@ -1,4 +1,5 @@
 """How an engine on an SQL database makes a part of the history what it is elsewhere."""
+from ...protocol.checksum import NO_DATA
 from . import rows as packing
 from .interface import COPIED, BrokenData, Engine
 from .schema import INLINE
@@ -19,7 +20,11 @@ class SqlCopies(Engine):
             else:
                 self._drop_record(*key)
         self._count({oid for oid, tid in wanted})
-        self._write_many(self._sql.add_record, [self._row(it) for it in wanted.values()])
+        self._write_many(self._sql.add_record, [
+            self._row(it) for it in wanted.values() if it.data_tid is None])
+        for record in wanted.values():
+            if record.data_tid is not None:
+                self._write(self._sql.add_record, self._row(self._pointer(record)))
 
     def _is(self, record):
         """Is this in the history, and whole?"""
@@ -30,12 +35,20 @@ class SqlCopies(Engine):
         except BrokenData:
             return False
 
+    def _pointer(self, record):
+        """Without its data, if they are there where it points to."""
+        oid, tid, *wanted = record
+        pointer = record._replace(compression=0, checksum=NO_DATA, data=None)
+        try:
+            same = self._whole(*pointer, None) == tuple(wanted)
+        except BrokenData:
+            same = False
+        return pointer if same else record
+
     def _row(self, record):
         oid, tid, compression, sum, data, data_tid = record
         large = None
-        if data_tid is not None:
-            data = None
-        elif data is not None and len(data) > INLINE:
+        if data is not None and len(data) > INLINE:
             self._last_large = large = self._last_large + 1
             self._write(self._sql.add_large, (large, data))
             data = None

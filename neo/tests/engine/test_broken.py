@@ -11,7 +11,8 @@ from neo.protocol.types import MAX_ID
 from neo.storage.engine.interface import BrokenData, EngineError
 from neo.storage.engine.sqlite import PAGE_SIZE, SqliteEngine
 
-from .samples import add, all_records, break_page, clean, lock, metadata, record
+from .samples import add, all_records, break_page, clean, everything, lock, metadata, record
+from .test_copies import copy
 
 COUNT = 60
 LARGE = b'x' * 9000
@@ -49,11 +50,18 @@ def change(path, statement, *values):
 
 
 # -- one row ----------------------------------------------------------------------------------
-@pytest.mark.parametrize('oid, column, value', [
+RECORDS = pytest.mark.parametrize('oid, column, value', [
     (31, 'data', b'something else'), (31, 'data', None), (31, 'data', 'text'), (31, 'data', 5),
     (31, 'checksum', b'?' * 16), (31, 'checksum', 'text'), (31, 'checksum', 7),
     (31, 'compression', 'x'), (31, 'compression', b'\xff\xfe'), (31, 'data_tid', 'y'),
     (31, 'data_tid', 1.5), (30, 'large', 10_000), (30, 'large', 'z'), (30, 'large', None)])
+METADATA = pytest.mark.parametrize('column, value', [
+    ('ttid', 77), ('status', 'p'), ('status', b'\xff'), ('user', b''), ('description', 'text'),
+    ('extension', 3.5), ('oids', b'12345678' * 3), ('oids', 'odd'), ('checksum', b'?'),
+    ('checksum', 5)])
+
+
+@RECORDS
 def test_a_broken_record(path, oid, column, value):
     change(path, 'UPDATE obj SET %s = ? WHERE oid = ? AND tid = 30' % column, value, oid)
     engine = SqliteEngine(path)
@@ -87,20 +95,49 @@ def test_data_that_another_record_points_to_are_broken(path):
     engine.close()
 
 
-@pytest.mark.parametrize('column, value', [
-    ('ttid', 77), ('status', 'p'), ('status', b'\xff'), ('user', b''), ('description', 'text'),
-    ('extension', None), ('oids', b'12345678' * 3), ('oids', 'odd'), ('checksum', b'?'),
-    ('checksum', 5)])
+@METADATA
 def test_broken_metadata(path, column, value):
-    engine = sqlite3.connect(path)
-    engine.execute('PRAGMA ignore_check_constraints = 1')
-    engine.close()
-    if value is None:
-        value = 3.5
     change(path, 'UPDATE trans SET %s = ? WHERE tid = 30' % column, value)
     engine = SqliteEngine(path)
     check_all_but(engine, metadata=30)
     engine.close()
+
+
+def mend(path):
+    """Copy all from another database, in which nothing is broken, and look at the result."""
+    source, target = SqliteEngine(path + '.whole'), SqliteEngine(path)
+    for engine in source, target:
+        engine.unlock(COUNT)
+    copy(source, target, range(3))
+    target.commit()
+    target.close()
+    target = SqliteEngine(path)
+    assert everything(target) == everything(source)
+    assert target.measure()[0] == source.measure()[0]
+    check_all_but(target)
+    source.close()
+    target.close()
+
+
+@RECORDS
+def test_a_broken_record_is_replaced(path, oid, column, value):
+    shutil.copy(path, path + '.whole')
+    change(path, 'UPDATE obj SET %s = ? WHERE oid = ? AND tid = 30' % column, value, oid)
+    mend(path)
+
+
+@METADATA
+def test_broken_metadata_are_replaced(path, column, value):
+    shutil.copy(path, path + '.whole')
+    change(path, 'UPDATE trans SET %s = ? WHERE tid = 30' % column, value)
+    mend(path)
+
+
+def test_broken_large_data_are_replaced(path):
+    shutil.copy(path, path + '.whole')
+    change(path, 'UPDATE large SET data = ? WHERE id ='
+                 ' (SELECT large FROM obj WHERE oid = 30 AND tid = 30)', b'x' * 9000)
+    mend(path)
 
 
 @pytest.mark.parametrize('column, value', [

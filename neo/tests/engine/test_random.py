@@ -3,6 +3,8 @@ import random
 
 import pytest
 
+from neo.protocol.types import MAX_ID, StoredMetadata, StoredRecord
+
 from .conftest import memory_database, sqlite_database
 from .samples import all_records, all_transactions, clean, everything, metadata, record
 
@@ -95,6 +97,27 @@ class Player:
     def clean(self):
         self.call('clean', self.rnd.choice((1, 5, 1000)))
 
+    def replace(self):
+        """What is there, below all that is locked, becomes anything."""
+        rnd, last = self.rnd, self.state[1]
+        stop = min([it.first for it in self.databases[0].engine.locked()], default=last + 1)
+        start = rnd.randrange(max(1, stop - 30), stop + 1)
+        partitions = rnd.randrange(1, 5)
+        rows = tuple(rnd.sample(range(partitions), rnd.randrange(1, partitions + 1)))
+        tids = sorted(rnd.sample(range(start, stop), min(stop - start, 4)))
+        self.call('replace_transactions', start, stop, partitions, rows, [
+            StoredMetadata(tid, rnd.randrange(1, last + 1), *metadata(tid)[1:])
+            for tid in tids if tid % partitions in rows])
+        found = {(tid, it.oid): StoredRecord(it.oid, tid, *it[3:])
+                 for tid in tids for it in self.records() if it.oid % partitions in rows}
+        kept, _ = all_records(self.databases[0].engine, start, stop, partitions, rows)
+        found.update(((it.tid, it.oid), it) for it in kept if rnd.random() < .5)
+        self.call('replace_records', (start - 1, MAX_ID), (stop - 1, MAX_ID), partitions, rows,
+                  [found[key] for key in sorted(found)])
+
+    def raise_told(self):
+        self.call('raise_told', [(row, self.rnd.randrange(self.state[1] + 2)) for row in (1, 3)])
+
     def commit(self):
         self.call('commit')
         self.committed = dict(self.state[0]), self.state[1]
@@ -107,8 +130,9 @@ class Player:
 
     def step(self):
         getattr(self, self.rnd.choices(
-            ['put', 'pend', 'prepare', 'lock', 'unlock', 'forget', 'clean', 'commit', 'reopen'],
-            [2, 6, 2, 8, 6, 1, 2, 3, 1])[0])()
+            ['put', 'pend', 'prepare', 'lock', 'unlock', 'forget', 'clean', 'replace', 'raise_told',
+             'commit', 'reopen'],
+            [2, 6, 2, 8, 6, 1, 2, 2, 1, 3, 1])[0])()
 
     def answers(self, database):
         rnd = random.Random(self.state[1])
