@@ -144,6 +144,7 @@ class Filling:
     def stop(self, node):
         """The primary is lost, or another term begins: orders come again."""
         self.orders, self.copied, self.copy = {}, {}, None
+        node.transactions.fill(node.partitions, self.cells.complete.keys())
         self.sources.stop(node)
         self._can_be_copied(node)
 

@@ -155,9 +155,12 @@ def test_what_is_out_of_date_is_not_read(script):
         assert script.a.ask(packet).error == ErrorCode.NOT_HERE
 
 
-def test_blind_writes_stay_blind_when_the_cluster_pauses(script):
-    """Nobody tells which table is in force again."""
-    script.m.say(ClusterStateChanged(ClusterState.VERIFYING, ''))
+@pytest.mark.parametrize('filled', [False, True])
+def test_blind_writes_are_blind_when_the_cluster_has_paused(script, filled):
+    """Nobody tells which table is in force again; something may have been missed meanwhile."""
+    if filled:
+        copied(script, 50, 2)
+    script.m.say(ClusterStateChanged(ClusterState.RECOVERING, ''))
     script.m.say(ClusterStateChanged(ClusterState.RUNNING, ''))
     script.announce('C9')
     client = script.client('C9')
