@@ -1,8 +1,8 @@
 """What an admin node does for neoctl."""
 from ..cluster.context import Context
 from ..cluster.node import Refused, handles
-from ..protocol.packets import (AddStorages, DescribeCluster, DescribeIds, DropStorage, Error,
-                                KillNode, SetClusterState, SetReplicas, Tweak)
+from ..protocol.packets import (AddStorages, Check, DescribeCluster, DescribeIds, DropStorage,
+                                Error, KillNode, SetClusterState, SetReplicas, Tweak)
 from ..protocol.types import ErrorCode, NodeKind
 
 CTL = NodeKind.CTL
@@ -70,7 +70,8 @@ def describe(admin, peer, packet, request_id):
         admin.ask(admin.primary, DescribeIds(), Description(peer, request_id))
 
 
-@handles(SetClusterState, AddStorages, Tweak, DropStorage, SetReplicas, KillNode, sender=CTL)
+@handles(SetClusterState, AddStorages, Tweak, DropStorage, SetReplicas, KillNode, Check,
+         sender=CTL)
 def pass_on(admin, peer, packet, request_id):
     if admin.primary is None:
         raise Refused(ErrorCode.NOT_READY, admin.why())

@@ -16,7 +16,7 @@ class PartitionTable:
     ids of those that vote."""
 
     __slots__ = ('term', 'ptid', 'key', 'replicas', 'rows', 'partitions', 'masters', 'readable',
-                 'writable', '_storages', '_readers', '_packed', '_out_of_date')
+                 'writable', '_storages', '_readers', '_packed', '_out_of_date', '_corrupted')
 
     def __init__(self, term, ptid, replicas, rows, masters=()):
         self.term, self.ptid, self.replicas = term, ptid, replicas
@@ -30,7 +30,8 @@ class PartitionTable:
         self.writable = [tuple(s for s, state in row.items() if state in WRITABLE)
                          for row in self.rows]
         # Found when they are asked for first: nothing that happens often walks over all rows.
-        self._storages = self._readers = self._packed = self._out_of_date = None
+        self._storages = self._readers = self._packed = None
+        self._out_of_date = self._corrupted = None
 
     @classmethod
     def unpack(cls, packed):
@@ -66,12 +67,23 @@ class PartitionTable:
     def out_of_date(self):
         """{storage: rows of which its cell is out of date, ascending}."""
         if self._out_of_date is None:
-            self._out_of_date = {}
-            for number, row in enumerate(self.rows):
-                for storage, state in row.items():
-                    if state == CellState.OUT_OF_DATE:
-                        self._out_of_date.setdefault(storage, []).append(number)
+            self._out_of_date = self._rows_of(CellState.OUT_OF_DATE)
         return self._out_of_date
+
+    @property
+    def corrupted(self):
+        """The same of those that nobody reads or writes."""
+        if self._corrupted is None:
+            self._corrupted = self._rows_of(CellState.CORRUPTED)
+        return self._corrupted
+
+    def _rows_of(self, wanted):
+        found = {}
+        for number, row in enumerate(self.rows):
+            for storage, state in row.items():
+                if state == wanted:
+                    found.setdefault(storage, []).append(number)
+        return found
 
     def operational(self, running):
         """Does each row have a readable cell on a storage in `running`?"""
@@ -84,6 +96,10 @@ class PartitionTable:
     def outdated(self, cells):
         """The next one of the same primary, with these cells, (row, storage), out of date."""
         return self._with(cells, CellState.OUT_OF_DATE)
+
+    def condemned(self, cells):
+        """The same, with these corrupted."""
+        return self._with(cells, CellState.CORRUPTED)
 
     def filled(self, cells):
         """The same, with these up to date."""

@@ -1,6 +1,6 @@
 """What neoctl hears from the admin node."""
 from ..cluster.node import handles
-from ..protocol.packets import (AddStorages, DescribeCluster, DropStorage, Error, Identify,
+from ..protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, Error, Identify,
                                 KillNode, SetClusterState, SetReplicas, Tweak)
 from ..protocol.types import NodeKind
 
@@ -13,8 +13,8 @@ def accepted(ctl, peer, answer, context):
     ctl.ask(peer, ctl.request)
 
 
-@handles(DescribeCluster.Answer, SetClusterState.Answer, AddStorages.Answer, Tweak.Answer,
-         DropStorage.Answer, SetReplicas.Answer, KillNode.Answer, sender=ADMIN)
+@handles(DescribeCluster.Answer, SetClusterState.Answer, AddStorages.Answer, Check.Answer,
+         Tweak.Answer, DropStorage.Answer, SetReplicas.Answer, KillNode.Answer, sender=ADMIN)
 def answered(ctl, peer, answer, context):
     ctl.result = answer
     if not ctl.stops:

@@ -3,9 +3,9 @@ import argparse
 import re
 
 from ..cluster.ids import LETTERS, tid_at
-from ..protocol.packets import (AddStorages, DescribeCluster, DropStorage, KillNode,
+from ..protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, KillNode,
                                 SetClusterState, SetReplicas, Tweak)
-from ..protocol.types import ClusterState, MAX_ID, NodeKind
+from ..protocol.types import ClusterState, MAX_ID, MAX_TID, NodeKind
 from . import show
 
 LATER = '%s is not available in this version'
@@ -135,6 +135,19 @@ def _kill(options):
     return message(KillNode(options.node))
 
 
+def _check(options):
+    rows = tuple([it for it in options.arguments if isinstance(it, tuple)])
+    tids = [it for it in options.arguments if not isinstance(it, tuple)]
+    if not rows or len(tids) > 2 or options.arguments != [*rows, *tids]:
+        raise Misused('check: [PARTITION]:[REFERENCE]… [MIN_TID [MAX_TID]], in this order')
+    first, last = (tids + [0, MAX_TID][len(tids):])
+    return message(Check(rows, first, last))
+
+
+class Misused(Exception):
+    """What was typed makes no sense."""
+
+
 def _later(name):
     def refuse(options):
         raise NotAvailable(LATER % name)
@@ -206,13 +219,17 @@ def _add_changes(commands, add):
                      help='about to be dropped: what it has is copied elsewhere')
     sub = add(commands, 'drop', _drop, 'remove a storage from the cluster; if it runs, it ends')
     sub.add_argument('node', type=node, metavar='NODE')
+    sub = add(commands, 'check', _check, 'compare the copies of rows in the background, and repair'
+              ' those that are not what REFERENCE, or most of them, are; up to what is committed by'
+              ' now, or within the given TIDs')
+    sub.add_argument('arguments', nargs='+', type=_check_argument, metavar='ARGUMENT',
+                     help='[PARTITION]:[REFERENCE]… [MIN_TID [MAX_TID]]; `:` is all rows')
     sub = add(commands, 'kill', _kill, 'end the process of a storage or of an admin node')
     sub.add_argument('node', type=node, metavar='NODE')
 
 
 def _add_unavailable(commands, add):
     """What comes later is known, so that it is refused for what it is."""
-    _add_later(commands, add, 'check').add_argument('arguments', nargs='+', type=_check_argument)
     _add_later(commands, add, 'truncate').add_argument('tid', type=tid)
     _add_later(commands, add, 'flush_log')
 

@@ -1,4 +1,5 @@
 """What is told to whom: storages hear of clients, clients of storages, admins of all."""
+from ..cluster.balance import rows_text
 from ..cluster.ids import LETTERS, node_order, utc
 from ..cluster.node import handles
 from ..protocol.packets import ClusterStateChanged, ConditionChanged, NodesChanged
@@ -39,6 +40,9 @@ def condition_of(peer):
     if broken:
         words.append('broken data, as clients have found: %d, the last of object %#x at %#x' % (
             len(broken), *next(reversed(broken))))
+    if peer.data.doubtful:
+        words.append('%s: copies differ or are broken, and none is known to be right'
+                     % rows_text(sorted(peer.data.doubtful)))
     return '; '.join(words + [peer.data.condition] * bool(peer.data.condition))
 
 

@@ -42,6 +42,11 @@ class Filling:
         self._cells.setdefault(peer, {})
         self._look(node, peer)
 
+    def holds(self, node, peer):
+        """It holds the table in force, maybe later than others."""
+        if peer in self._cells:
+            self._order(node, peer)
+
     def left(self, peer):
         self._cells.pop(peer, None)
         self._late.discard(peer)
@@ -87,6 +92,8 @@ class Filling:
     # -- orders ---------------------------------------------------------------------------------
     def _order(self, node, peer):
         """Tell it what it has not been told, as far as that can be copied by now."""
+        if not peer.data.holds(node.tables.in_force):
+            return                      # it would not know what that is about
         self._late.discard(peer)
         told = node.transactions.last_told
         rows = []

@@ -17,7 +17,7 @@ class Joined:
 
     __slots__ = ('identity', 'address', 'name', 'topology', 'session', 'cluster_id',
                  'clock_offset', 'term', 'grant', 'held', 'canvassed', 'settled',
-                 'condition', 'ttids', 'taken', 'broken')
+                 'condition', 'ttids', 'taken', 'broken', 'doubtful')
 
     def __init__(self, packet, address, session, now):
         self.identity = packet.identity
@@ -36,6 +36,7 @@ class Joined:
         self.ttids = {}                         # of a client: those it may finish, in order
         self.taken = None                       # TableKey: it routes nothing by an older table
         self.broken = {}                        # of a storage: (oid, tid) found broken by clients
+        self.doubtful = set()                   # rows of which nobody knows which copy is right
 
     def take(self, first, count):
         """A client is given ttids.  Which of them it has aborted it does not tell: the oldest ones

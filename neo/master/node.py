@@ -16,6 +16,7 @@ from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
 from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_reason
 from . import announcements, commits, filling, orders, outcomes, reports, verification, voter
+from .checking import CHECK, MEND, Checking
 from .clock import Clock
 from .cluster import Cluster
 from .confirmation import Confirmation
@@ -69,7 +70,7 @@ class Master(Node):
         self.clock = Clock()
         self.stopping = Stopping()
         self.transactions = self.oids = self.outcomes = self.filling = None     # while it serves
-        self.confirmation = None        # likewise
+        self.confirmation = self.checking = None        # likewise
         self.term = 0
         self.phase = RECOVERING
         self.reason = ''                # why it does not run
@@ -123,6 +124,9 @@ class Master(Node):
             self.election.timer(self)
         elif name == PATIENCE:
             self.election.patience(self)
+        elif name in (CHECK, MEND):
+            if self.checking is not None:
+                (self.checking.timer if name == CHECK else self.checking.mend)(self)
         elif name == PENDING:
             self._look_at_pending()
         else:
@@ -314,6 +318,7 @@ class Master(Node):
             announcements.table_changed(self)
             commits.take_parked(self)
             self.filling.table_changed(self)
+            self.checking.table_changed(self)
             self.settle_masters()
 
     def part(self, peer, reason):
@@ -470,6 +475,9 @@ class Master(Node):
         if verification.settle_late(self, peer) and self.phase == RUNNING:
             announcements.describe_to(self, peer)
             self.filling.came(self, peer)
+        if self.filling is not None:
+            self.filling.holds(self, peer)
+            self.checking.table_changed(self)
 
     def serve(self, last_told, last_given, next_oid):
         """Every storage that is needed is ready."""
@@ -479,12 +487,13 @@ class Master(Node):
         self.oids = Oids(next_oid, self.amounts.oids_reserved)
         self.outcomes, self.confirmation = Outcomes(), Confirmation()
         self.change_phase(RUNNING)
-        self.filling = Filling(self.tables.in_force)
+        self.filling, self.checking = Filling(self.tables.in_force), Checking()
         for peer in [*self.tables.holders(self), *self.members.admins.values()]:
             announcements.describe_to(self, peer)
         self.oids.reserve(self)
         for peer in self.tables.holders(self):
             self.filling.came(self, peer)
+        self.checking.table_changed(self)
         waiting, self.waiting = self.waiting, {}
         for peer, packet, request_id in waiting.values():
             try:
@@ -499,7 +508,7 @@ class Master(Node):
     def stop_serving(self):
         """Close clients, who come back by themselves; what is in finish is settled later."""
         self.transactions = self.oids = self.outcomes = self.filling = self.verification = None
-        self.confirmation = None
+        self.confirmation = self.checking = None
         self.ordered.give_up(self)
         clients = list(self.members.clients.values())
         for peer in clients:

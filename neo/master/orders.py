@@ -7,10 +7,11 @@ from ..cluster import balance
 from ..cluster.ids import node_order
 from ..cluster.node import Refused, handles
 from ..protocol.limits import MAX_REPLICAS
-from ..protocol.packets import (AddStorages, DescribeIds, DropStorage, KillNode, Leave,
+from ..protocol.packets import (AddStorages, Check, DescribeIds, DropStorage, KillNode, Leave,
                                 SetClusterState, SetReplicas, Tweak)
 from ..protocol.types import CellState, ClusterState, ErrorCode, NodeKind
 from . import announcements
+from .checking import Task
 
 ADMIN = NodeKind.ADMIN
 
@@ -77,6 +78,38 @@ def describe_ids(master, peer, packet, request_id):
         master.transactions.last_told if master.transactions else 0,
         master.oids.next - 1 if master.oids else 0,
         master.filling.progress(master) if master.filling else ()))
+
+
+@handles(Check, sender=ADMIN)
+def check(master, peer, packet, request_id):
+    check_runs(master)
+    if packet.min_tid > packet.max_tid:
+        raise refused('the first TID is above the last one')
+    if master.checking.progress:
+        raise refused('there is a check already: %s', master.checking.progress)
+    rows = {}
+    for asked in packet.rows:
+        rows.update(dict.fromkeys(*checked(master.tables.in_force, asked)))
+    master.checking.order(master, [Task(row, reference, packet.min_tid, packet.max_tid)
+                                   for row, reference in sorted(rows.items())])
+    master.answer(peer, request_id, Check.Answer(
+        '%s: copies are compared, and what is wrong is repaired. What can\'t be repaired:'
+        ' neoctl print summary' % balance.rows_text(sorted(rows))))
+
+
+def checked(table, asked):
+    """`(rows, reference)` of one that the operator has named; a reference is one where it can be
+    read."""
+    row, reference = asked
+    if row is not None and row >= table.partitions:
+        raise refused('there is no row %d: the table has rows 0 to %d', row, table.partitions - 1)
+    rows = range(table.partitions) if row is None else [row]
+    if reference is not None:
+        rows = [row for row in rows if reference in table.readable[row]]
+        if not rows:
+            raise refused('%s has no copy of %s that can be read', reference,
+                          'any row' if row is None else 'row %d' % row)
+    return rows, reference
 
 
 # -- which storages, and what they have ---------------------------------------------------------

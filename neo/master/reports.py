@@ -29,3 +29,6 @@ def found_broken(master, peer, packet, request_id):
         master.log('%s has found object %#x of transaction %#x broken on %s', peer, *place,
                    master.members.describe(storage.id), level=logging.WARNING)
         announcements.tell_condition(master, storage)
+        if master.checking is not None:
+            master.checking.suspect(master, packet.oid % master.tables.in_force.partitions,
+                                    packet.tid, storage.id)

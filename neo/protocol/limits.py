@@ -80,6 +80,8 @@ FILL_SHARE = 0.5
 # Records of one transaction that an iterator puts in the order in which they were stored; those of
 # a larger one come by oid, as storages have them.
 ITERATION_MEMORY = 32 * MiB
+# Rows are compared for so much of the time.
+CHECK_SHARE = 0.3
 # Loads in flight from one client to one storage.
 LOAD_WINDOW = 256
 # Requests of one peer that are parked, before that peer is no longer read.

@@ -6,10 +6,10 @@ rest on that.
 """
 from .declare import packet, request
 from .limits import MAX_MASTERS, MAX_PARTITIONS
-from .types import (Address, Ballot, Bool, Checksum, ClusterStateType, CompressionType, Count, Data,
-                    ErrorCodeType, Filling, Imported, Label, List, Machine, Member, Metadata, Name,
-                    NodeId, NodeInfo, NodeKindType, ObjectSerial, Oid, Optional, Record,
-                    RecordPosition, Revision, RowTid, Rows, Session, Span, StoredMetadata,
+from .types import (Address, Ballot, Bool, CheckedRow, Checksum, ClusterStateType, CompressionType,
+                    Count, Data, ErrorCodeType, Filling, Imported, Label, List, Machine, Member,
+                    Metadata, Name, NodeId, NodeInfo, NodeKindType, ObjectSerial, Oid, Optional,
+                    Record, RecordPosition, Revision, RowTid, Rows, Session, Span, StoredMetadata,
                     StoredRecord, Table, TableKey, Term, Text, Tid, Time, Ttid, Unfinished, Uuid)
 
 
@@ -561,6 +561,34 @@ class ConfirmTerm:
 
 
 # -- copies of rows ---------------------------------------------------------------------------
+@request(code=80, route='master -> storage')
+class Digest:
+    """What the receiver has in this row after `start` and up to `stop`, records or `metadata`, so
+    that it can be compared with what others have.  It says how far that goes: a bounded part."""
+    row: Count
+    metadata: Bool
+    start: RecordPosition
+    stop: RecordPosition
+
+    class Answer:
+        digest: Checksum            # of all that is there, data included
+        count: Count
+        broken: Bool                # it is one that can't be read; with `count` 0, all that follows
+        next: RecordPosition
+
+
+@request(code=81, route='ctl -> admin, admin -> master')
+class Check:
+    """Compare the copies of these rows, with min_tid <= tid <= max_tid, and repair what is wrong.
+    What comes of it is told by conditions and in the log."""
+    rows: List(CheckedRow)
+    min_tid: Tid
+    max_tid: Tid
+
+    class Answer:
+        message: Text
+
+
 @packet(code=82, route='storage -> master')
 class FillProgress:
     """How far the sender has come with what `Fill` told, from time to time."""

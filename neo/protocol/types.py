@@ -263,6 +263,12 @@ stored.""", tid=Tid, size=Count)
 RecordPosition = Struct('RecordPosition', """Where an iteration goes on: after this oid within this
 tid, or with its first record.""", tid=Tid, after_oid=Optional(Oid))
 
+RecordPosition.place = property(
+    lambda self: (self.tid, -1 if self.after_oid is None else self.after_oid),
+    doc='The highest (tid, oid) that is not behind it, for comparisons.')
+CheckedRow = Struct('CheckedRow', """Copies to be compared: of a row (None: of all), and the storage
+whose copy is right (None: most of them are).""", row=Optional(Count), reference=Optional(NodeId))
+
 # -- commits and recovery ---------------------------------------------------------------------
 Ballot = Struct('Ballot', """A storage that voted, and the session of it in which it did.""",
                 storage=NodeId, session=Session)

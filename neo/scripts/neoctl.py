@@ -6,7 +6,7 @@ import sys
 
 from .. import __version__
 from ..cluster.addresses import parse
-from ..ctl.commands import NotAvailable, add_commands
+from ..ctl.commands import Misused, NotAvailable, add_commands
 from ..ctl.show import Nothing
 from ..runtime.ask import TIMEOUT, NoAnswer, ask
 from .options import ADMIN, ADMIN_PORT, BIND, KEYS, Parser, UsageError, read_section, seconds
@@ -74,6 +74,8 @@ def main(arguments=None):
     except (NotAvailable, UsageError, Nothing, NoAnswer) as e:
         print('neoctl: %s' % e, file=sys.stderr)
         return 1
+    except Misused as e:
+        grammar.error(str(e))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,4 +1,5 @@
 """Up to which tid each row has everything, of those that are being filled here; durable."""
+from ..protocol.types import CellState
 
 
 class Cells:
@@ -8,12 +9,23 @@ class Cells:
         self._state = state
         self.complete = {row: tid for tid, rows in state.cells for row in rows}
 
+    def table_written(self, node, table):
+        """Durable with it: which rows may not be relied on when they are filled.  That this table
+        is in force may never be heard."""
+        corrupted = {row for row, cells in enumerate(table.rows)
+                     if (node.id, CellState.CORRUPTED) in cells}
+        if not corrupted <= set(self._state.corrupted):
+            self._state.put(corrupted=tuple(sorted(corrupted.union(self._state.corrupted))))
+
     def table_in_force(self, node, before, table):
         """`before` is the former one, or None: what could be read by it, and can't any more, is
         complete up to what this storage had when it was left behind."""
-        complete = {}
+        complete, corrupted = {}, set(self._state.corrupted)
         for row in table.out_of_date.get(node.id, ()):
-            if row in self.complete:
+            if row in corrupted:
+                complete[row] = 0
+                corrupted.discard(row)
+            elif row in self.complete:
                 complete[row] = self.complete[row]
             elif before is not None and node.id in before.readable[row]:
                 complete[row] = last_known(node.engine, before, node.id)
@@ -22,6 +34,10 @@ class Cells:
         if complete != self.complete:
             self.complete = complete
             self._keep()
+        if table.key == self._state.table_key:
+            corrupted.intersection_update(table.corrupted.get(node.id, ()))
+        if len(corrupted) < len(self._state.corrupted):
+            self._state.put(corrupted=tuple(sorted(corrupted)))
 
     def raise_to(self, rows, tid):
         for row in rows:

@@ -23,7 +23,7 @@ class Conditions:
     def __init__(self, node):
         self._node = node
         self._texts = {}            # what is wrong -> in words
-        self._broken = set()        # places
+        self._broken = {}           # message -> position, or None
 
     @property
     def text(self):
@@ -50,8 +50,26 @@ class Conditions:
         """Something in the database is broken (a BrokenData): returns what to answer."""
         message = str(error)
         if message not in self._broken and len(self._broken) < PLACES:
-            self._broken.add(message)
-            count = len(self._broken)
-            self.change('broken data', 'broken data%s: %s' % (
-                ' in %d places, the last one' % count if count > 1 else '', message))
+            self._broken[message] = error.position
+            self._tell_broken()
         return Refused(ErrorCode.BROKEN_DATA, message)
+
+    def _tell_broken(self):
+        count = len(self._broken)
+        self.change('broken data', count and 'broken data%s: %s' % (
+            ' in %d places, the last one' % count if count > 1 else '',
+            next(reversed(self._broken))))
+
+    def filled(self, partitions, rows):
+        """These have been copied from elsewhere."""
+        left = {message: position for message, position in self._broken.items()
+                if position is None or row_of(position, partitions) not in rows}
+        if len(left) < len(self._broken):
+            self._broken = left
+            self._tell_broken()
+
+
+def row_of(position, partitions):
+    """Of a record, or of metadata."""
+    tid, oid = position
+    return (tid if oid is None else oid) % partitions

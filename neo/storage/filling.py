@@ -121,8 +121,11 @@ class Filling:
 
     # -- what the primary says ------------------------------------------------------------------
     def table_in_force(self, node, before, table):
+        filled = self.cells.complete.keys() & node.readable
         self.cells.table_in_force(node, before, table)
         rows = self.cells.complete
+        if filled:
+            node.conditions.filled(table.partitions, filled)
         node.transactions.fill(table.partitions, rows.keys() - self.copied.keys())
         for orders in self.orders, self.copied:
             for row in [row for row in orders if row not in rows]:

@@ -3,7 +3,7 @@ from ..cluster.node import Node, handler_table
 from ..protocol import limits
 from ..protocol.packets import Identify
 from ..protocol.types import ClusterState, NodeKind
-from . import filling, reads, serve_clients, serve_master
+from . import checking, filling, reads, serve_clients, serve_master
 from .conditions import Conditions
 from .engine.interface import BrokenData
 from .filling import FILL, Filling
@@ -217,4 +217,4 @@ class Storage(Node):
         elif name == SILENCE:
             self.silence.look()
 
-    handlers = handler_table(filling, reads, serve_clients, serve_master)
+    handlers = handler_table(checking, filling, reads, serve_clients, serve_master)

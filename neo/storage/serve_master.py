@@ -108,6 +108,7 @@ def write_table(node, peer, packet, request_id):
     state.put(cluster_id=packet.cluster_id, history=packet.history, id=node.id,
               partitions=packet.partitions, table=table, members=packet.members)
     node.written[key] = table
+    node.filling.cells.table_written(node, table)
     node.masters.elected()
     node.durable()
     node.answer(peer, request_id, WriteTable.Answer(key))

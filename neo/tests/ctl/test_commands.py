@@ -5,9 +5,9 @@ import pytest
 
 from neo.cluster.ids import tid_at
 from neo.ctl.commands import tid
-from neo.protocol.packets import (AddStorages, DescribeCluster, DropStorage, KillNode,
+from neo.protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, KillNode,
                                   SetClusterState, SetReplicas, Tweak)
-from neo.protocol.types import ClusterState
+from neo.protocol.types import MAX_TID, ClusterState
 from neo.scripts import neoctl
 
 # Nobody listens at port 1; what is refused before is not tried.
@@ -31,7 +31,9 @@ def parsed(*arguments):
     ('set replicas 1', SetReplicas(1)), ('add all', AddStorages(())),
     ('add S2 S1', AddStorages(('S2', 'S1'))), ('tweak', Tweak((), False)),
     ('tweak -n S1 S2', Tweak(('S1', 'S2'), True)), ('drop S2', DropStorage('S2')),
-    ('kill A1', KillNode('A1'))])
+    ('kill A1', KillNode('A1')), ('check :', Check(((None, None),), 0, MAX_TID)),
+    ('check 1:S1 2: :S3 tid:5 tid:0xff', Check(((1, 'S1'), (2, None), (None, 'S3')), 5, 255)),
+    ('check : tid:7', Check(((None, None),), 7, MAX_TID))])
 def test_what_is_asked(typed, request_):
     options = parsed(*typed.split())
     assert options.make(options).request == request_
@@ -44,7 +46,6 @@ def test_json_before_or_after_the_command():
 
 
 @pytest.mark.parametrize('typed, name', [
-    ('check :', 'check'), ('check 1:S1 2: :S3 tid:5 tid:0xff', 'check'),
     ('truncate tid:0x10', 'truncate'), ('truncate 1234567890.5', 'truncate'),
     ('flush_log', 'flush_log')])
 def test_what_is_not_built_is_refused(typed, name, capsys):
@@ -61,7 +62,8 @@ def test_tls_is_refused(capsys):
 @pytest.mark.parametrize('typed', [
     'nonsense', 'print', 'print nonsense', 'print node planet', 'print pt x', 'print pt 1 2 3',
     'set', 'set cluster', 'set cluster ASLEEP', 'set replicas', 'set replicas many', 'add',
-    'add T1', 'drop', 'check', 'check x', 'check 1:2', 'truncate', 'truncate tid:x',
+    'add T1', 'drop', 'check', 'check x', 'check 1:2', 'check tid:5', 'check : tid:5 1:',
+    'check : 1 2 3', 'check :M', 'truncate', 'truncate tid:x',
     'truncate tid:-1', 'truncate tid:0x8000000000000000', 'truncate x:5', 'truncate inf',
     '--nonsense', '-t soon start', 'start now'])
 def test_what_makes_no_sense_is_one_line(typed, capsys):
@@ -82,7 +84,7 @@ def test_what_is_not_there_is_not_listed(typed, capsys):
     with pytest.raises(SystemExit):
         neoctl.main(typed.split())
     said = set(re.findall(r'\w+', ''.join(capsys.readouterr())))
-    assert not said & {'check', 'truncate', 'flush_log',
+    assert not said & {'truncate', 'flush_log',
                        'cert'}
 
 

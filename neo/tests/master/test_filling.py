@@ -2,7 +2,8 @@
 import pytest
 
 from neo.protocol.packets import (DescribeIds, Error, Fill, Filled, FillProgress, Finish, Lock,
-                                  Settle, TableChanged, TableTaken, WriteTable)
+                                  Settle, TableChanged, TableInForce, TableTaken,
+                                  WriteTable)
 from neo.protocol.types import CellState, ClusterState, TableKey
 
 from .conversation import UP, grant, running, write
@@ -185,6 +186,22 @@ def test_a_vote_is_for_what_was_given_only():
     write(first), write(second)
     finish(client, ttid, [first, second], oids=(0, 1), table=(1, 1))
     assert 'S2 has not voted' in client.take(Error)[0].message
+
+
+def test_it_is_not_told_to_copy_before_it_knows_the_table():
+    """Of three, two are enough for the table to be in force."""
+    talk, storages = running(3, replicas=1, partitions=3)
+    tables = talk.node.tables
+    assert 'S3' not in tables.in_force.rows[0]
+    tables.write(talk.node, tables.newest._with([(0, 'S3')], CellState.OUT_OF_DATE),
+                 lambda node: None)
+    talk.act()
+    write(storages[0])
+    write(storages[1])
+    assert tables.in_force.rows[0]['S3'] == OUT and not storages[2].hears(Fill)
+    write(storages[2])
+    heard = [type(packet) for packet, _ in storages[2].heard]
+    assert heard.index(Fill) > max(i for i, kind in enumerate(heard) if kind is TableInForce)
 
 
 def test_who_is_gone_is_not_waited_for():

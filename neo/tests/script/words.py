@@ -7,7 +7,7 @@ from neo.protocol.types import CellState, NodeKind, NodeState
 # Nothing that a reader of a conversation misses.
 UNTOLD = {'clock', 'identity', 'candidate', 'cluster', 'cluster_id', 'history', 'compression',
           'checksum', 'name', 'address', 'condition', 'status', 'user', 'description', 'extension',
-          'members', 'kind', 'session', 'partitions', 'replicas', 'topology'}
+          'members', 'kind', 'session', 'partitions', 'replicas', 'topology', 'digest'}
 CELLS = {CellState.UP_TO_DATE: '', CellState.OUT_OF_DATE: ' out of date',
          CellState.FEEDING: ' feeding', CellState.CORRUPTED: ' corrupted'}
 ENUMS = {cls.__name__: cls for cls in vars(types).values()

@@ -7,7 +7,7 @@ from neo.cluster import events
 from neo.protocol.checksum import checksum
 from neo.protocol.codec import HEADER_SIZE, decode, encode
 from neo.protocol.declare import BY_CODE
-from neo.protocol.packets import Lock, ReserveOids, Store, Vote
+from neo.protocol.packets import Lock, ReserveOids, Store, TableChanged, Vote
 from neo.protocol.types import (MAX_ID, MAX_OID, MAX_TID, Cell, CellState, ErrorCode, NodeKind,
                                 Record, Table)
 
@@ -37,6 +37,17 @@ def harmless(script):
     assert script.a.open and script.b.open and script.m.open
     script.commit(script.b, script.m, TTID + 5, 105, record(2))
     assert script.b.load(2).tid == 105
+
+
+def test_a_row_that_has_gone_since_the_vote(script):
+    """What was voted is locked, wherever the rows of it are by now."""
+    ttid = TTID + 5                             # its metadata are in row 1
+    script.a.voted(ttid, record(2))
+    script.m.say(TableChanged(half()))
+    assert 1 not in script.node.writable
+    assert type(script.m.lock(ttid, 105)) is Lock.Answer
+    script.m.unlock(ttid)
+    assert script.nothing_left()
 
 
 @pytest.mark.parametrize('records, checks', [
