@@ -386,10 +386,11 @@ class Master(Node):
             self.stopping.leave(self)
             return
         self.change_phase(RECOVERING, reason)
-        self.stop_serving()
-        self.recovery.cancel(self)
-        for other in self.reached().values():
-            self.send(other, ClusterStateChanged(RECOVERING, reason))
+        if self.leads:
+            self.stop_serving()
+            self.recovery.cancel(self)
+            for other in self.reached().values():
+                self.send(other, ClusterStateChanged(RECOVERING, reason))
 
     def led(self, packet):
         """It was elected, and has sent this WriteTable."""

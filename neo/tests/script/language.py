@@ -5,7 +5,7 @@ reader.  Each other line is a command; `----` ends the commands of a block, and 
 trace that they have to give: each message once it arrives, each commit of a database, and what
 applications are told.  `pytest --rewrite` writes it anew.
 
-    cluster storages=2 replicas=1 partitions=2 clients=1   start one, without a trace
+    cluster masters=1 storages=2 replicas=1 partitions=2 clients=1   start one, without a trace
     master M1 autostart=2   storage S1   admin A1   client C1   declare nodes, with options
     start S1                run a node that was declared, or killed
     kill S1                 kill -9: what was not committed is lost
@@ -60,6 +60,7 @@ class Script:
 
     def __init__(self):
         self.stage = Stage()
+        self.masters = list(MASTERS)
         self.transactions = {}      # name -> Transaction of a client
         self.serials = {}           # (client, oid) -> tid that it has read last
 
@@ -83,8 +84,10 @@ class Script:
         options = {name: int(value) for name, _, value in (w.partition('=') for w in words)}
         storages = options.pop('storages', 1)
         clients, admins = options.pop('clients', 1), options.pop('admins', 0)
-        self.do_master('M1', 'autostart=%d' % storages, *('%s=%d' % o for o in options.items()))
-        names = ['M1']
+        names = ['M%d' % (i + 1) for i in range(options.pop('masters', 1))]
+        self.masters = [(name.lower(), 10000) for name in names]
+        for name in names:
+            self.do_master(name, 'autostart=%d' % storages, *('%s=%d' % o for o in options.items()))
         for kind, count in (('storage', storages), ('admin', admins), ('client', clients)):
             for i in range(1, count + 1):
                 names.append('%s%d' % (kind[0].upper(), i))
@@ -92,24 +95,28 @@ class Script:
         for name in names:
             self.stage.start(name)
             self.stage.settle()
+        if len(self.masters) > 1:
+            self.do_pass(3)
 
     def do_master(self, name, *words):
         options = dict(partitions=1) | self._options(words)
-        self.stage.add(name, MASTERS[0], lambda engine, rnd: Master(
-            rnd, CLUSTER, MASTERS[0], **options))
+        address = name.lower(), 10000
+        self.stage.add(name, address, lambda engine, rnd: Master(
+            rnd, CLUSTER, address, masters=self.masters, **options))
 
     def do_storage(self, name, *words):
         address = name.lower(), 10000
         self.stage.add(name, address, lambda engine, rnd: Storage(
-            rnd, engine, CLUSTER, MASTERS, address, **self._options(words)), MemoryEngine())
+            rnd, engine, CLUSTER, self.masters, address, **self._options(words)), MemoryEngine())
 
     def do_admin(self, name):
         address = name.lower(), 10000
-        self.stage.add(name, address, lambda engine, rnd: Admin(rnd, CLUSTER, MASTERS, address))
+        self.stage.add(name, address, lambda engine, rnd: Admin(
+            rnd, CLUSTER, self.masters, address))
 
     def do_client(self, name, *words):
         self.stage.add(name, None, lambda engine, rnd: Client(
-            rnd, CLUSTER, MASTERS, **self._options(words)))
+            rnd, CLUSTER, self.masters, **self._options(words)))
 
     @staticmethod
     def _options(words):
