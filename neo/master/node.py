@@ -293,7 +293,8 @@ class Master(Node):
         """Do other storages (which are `speaking`) have what it has?"""
         others = {id for id, other in self.members.storages.items()
                   if other is not peer and not (speaking and other.silent)}
-        return self.phase in SERVING and self.tables.newest.operational(others)
+        # Once it stops, all leave, and none of them is to be out of date afterwards.
+        return self.transactions is not None and self.tables.newest.operational(others)
 
     def table_is_written(self):
         """It was sent to those who obey."""

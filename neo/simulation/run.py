@@ -256,8 +256,9 @@ class Run:
                 there = (node.operations.unfinished, node.transactions, node.outcomes.finishing,
                          node.imports.queue)
             elif name[0] == 'M':
-                there = ((node.transactions.finishing, node.outcomes) if node.serves
-                         else (node.voter.primary is None and node.reason,))
+                there = ((node.transactions.finishing, node.outcomes)
+                         if node.transactions is not None
+                         else (node.voter.primary is None and (node.phase, node.reason),))
             else:
                 there = [peer for peer in node.peers.values() if peer.requests],
             if any(there):

@@ -152,6 +152,25 @@ def test_a_lost_state_is_one_of_a_newcomer_that_gets_a_vote():
     assert not heal(sim)
 
 
+@pytest.mark.parametrize('seed', range(6))
+def test_a_stop_leaves_nothing_out_of_date(seed):
+    """Storages leave one after the other, and masters have votes enough to go on without them."""
+    sim = cluster(seed=seed)
+    sim.run_for(1)
+    node = sim.primary()
+
+    def stop():
+        node.stopping.order(node, None, None)
+        node.stopping.requests.clear()          # nobody has asked
+    sim.world.machines[primary(sim)].process.call(stop)
+    assert sim.run_for(12, lambda: not any(
+        sim.world.node(name) for name in (*ALL, 'S1', 'S2')))
+    assert {status for _, status, _ in sim.world.exits} == {0}
+    sim.restart()
+    assert sim.run_for(10, sim.running)
+    assert not sim.primary().tables.in_force.out_of_date and not sim.world.violations
+
+
 def test_a_new_cluster_is_not_created_beside_a_master_that_is_away():
     sim = Simulation(masters=3, storages=2, partitions=2)
     for name in ('M1', 'M2', 'S1', 'S2', 'A1'):
