@@ -83,7 +83,7 @@ class End:
         flight, rnd = self.other.flight, self.network.rnd
         for _ in range(rnd.randint(0, len(flight))):
             lost = flight.pop()
-            if type(lost) is bytes and rnd.random() < .5:
+            if type(lost) is bytes and lost and rnd.random() < .5:
                 flight.append(lost[:rnd.randrange(len(lost))])
                 return
 

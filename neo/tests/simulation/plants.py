@@ -4,7 +4,7 @@ from neo.cluster.events import Send
 from neo.cluster.node import handles
 from neo.master.comparison import Locked
 from neo.master.node import Master
-from neo.master.tables import Tables, half
+from neo.master.tables import Tables
 from neo.master.transactions import Finishing, Transactions
 from neo.protocol.packets import (GiveWay, Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
                                   TableChanged, Vote, WhatBecameOf)
@@ -337,10 +337,6 @@ def start_as_it_is(tables, node, table, then):
     then(node)
 
 
-def ask_new_voters(tables, table):
-    return [half(table.voters())] if tables.base is not None else Tables._quorums(tables, table)
-
-
 def be_content_with_half(tables, ids):
     return tables.newest.operational(ids) and all(
         2 * len(ids & set(table.voters())) >= len(table.voters())
@@ -409,7 +405,6 @@ PLANTS = {
     'an answer that was overtaken is current': {'client': Crossed},
     'a term is given twice': {'storage': with_handler(Storage, promise_again)},
     'a table is not written under the new term': {'master': with_tables(write=start_as_it_is)},
-    'a table needs its new voters only': {'master': with_tables(_quorums=ask_new_voters)},
     'a cache is kept as current over a reconnection': {'client': Complacent},
     'what was committed without a connection is not told': {'client': OutOfTouch},
     'what is told during a reconnection is lost': {'client': Forgetful},
