@@ -70,7 +70,7 @@ def settled(table):
 
 
 def _settled(row, copies):
-    feeding = [id for id, state in row.items() if state == FEEDING]
+    feeding = sorted((id for id, state in row.items() if state == FEEDING), key=node_order)
     needed = max(0, copies - sum(state == UP_TO_DATE for state in row.values()))
     return {id: state for id, state in row.items() if id not in feeding[needed:]}
 

@@ -216,8 +216,11 @@ def drop(master, peer, packet, request_id):
     master.members.set_added([id], False)
 
     def leave(master):
-        announcements.changed(master, id)
-        dismiss(master, master.members.storages.get(id), 'it was dropped from the cluster')
+        there = master.members.storages.get(id)
+        if there is None:
+            announcements.changed(master, id)
+        else:
+            dismiss(master, there, 'it was dropped from the cluster')
     lacking = balance.lacking(table)
     master.ordered.write(master, peer, request_id, table, DropStorage.Answer(
         '%s does not belong to the cluster any more%s' % (id, lacking and (
@@ -280,7 +283,6 @@ def kill(master, peer, packet, request_id):
 
 
 def dismiss(master, peer, reason):
-    """Let the process of a node end, if it is there."""
-    if peer is not None:
-        master.send(peer, Leave(reason))
-        master.part(peer, reason)
+    """Let the process of a node end."""
+    master.send(peer, Leave(reason))
+    master.part(peer, reason)

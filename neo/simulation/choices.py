@@ -18,9 +18,9 @@ SHRUNK = {
 
 def choose_cluster(rnd):
     """Options of `Simulation`."""
-    storages = rnd.randint(1, 3)
-    replicas = rnd.randint(0, min(1, storages - 1))
-    # Storages that come after the cluster was created have no part in it.
+    storages = rnd.choice([1, 2, 2, 3, 3, 3, 4, 5])
+    replicas = rnd.randint(0, min(2, storages - 1))
+    # Storages that come after the cluster was created have no part in it before they are added.
     autostart = rnd.randint(replicas + 1, storages) if rnd.random() < .2 else storages
     masters = rnd.choice([1, 1, 2, 3, 3])
     return {'storages': storages, 'replicas': replicas, 'autostart': autostart,

@@ -1,14 +1,17 @@
-"""The operator: asks an admin node, as neoctl does, and stops the cluster."""
+"""The operator: asks an admin node, as neoctl does, changes the cluster, and stops it."""
 from ..ctl.node import Ctl
-from ..protocol.packets import DescribeCluster, SetClusterState
+from ..protocol.packets import (AddStorages, DescribeCluster, DropStorage, KillNode,
+                                SetClusterState, SetReplicas, Tweak)
 from ..protocol.types import ClusterState, NodeState
 
 NAME = 'O1'
 PAUSE = 1.0                     # seconds between two questions, on average
+CHANGE = .4                     # of the questions of one who changes things are orders
 
 
 class Operator:
-    """Its machine is added to a Simulation; there is one question at a time."""
+    """Its machine is added to a Simulation; there is one question at a time.  While it `changes`
+    the cluster, it orders anything, whether that makes sense or not."""
 
     def __init__(self, sim, calm, rnd):
         self.sim = sim
@@ -16,6 +19,7 @@ class Operator:
         self.rnd = rnd
         self.idle = True
         self.active = False         # asks again and again
+        self.changes = False
         self.stopped = None         # the Ctl that has ordered a stop, once it has left
         self._began = 0.0
         self._request = None
@@ -34,8 +38,18 @@ class Operator:
     def _look(self):
         if self.active:
             if self.idle:
-                self._ask(DescribeCluster())
+                changes = self.changes and self.rnd.random() < CHANGE
+                self._ask(self._order() if changes else DescribeCluster())
             self._next()
+
+    def _order(self):
+        rnd = self.rnd
+        ids = ['S%d' % number for number in range(1, len(self.sim.storage_names) + 1)]
+        return rnd.choice([
+            AddStorages(()), AddStorages((rnd.choice(ids),)), Tweak((), False),
+            Tweak((rnd.choice(ids),), rnd.random() < .2), Tweak((), False),
+            DropStorage(rnd.choice(ids)), KillNode(rnd.choice(ids)),
+            SetReplicas(rnd.choice([0, 1, 1, 2]))])
 
     def _ask(self, request):
         self.idle = False
@@ -46,7 +60,10 @@ class Operator:
     def _ended(self, process):
         self.idle = True
         ctl = process.node
-        if ctl.stops:
+        if type(self._request) is not DescribeCluster and not ctl.stops:
+            done = 'done' if ctl.result is not None else 'refused'
+            self.sim.world.counts['order: %s %s' % (type(self._request).__name__, done)] += 1
+        elif ctl.stops:
             self.stopped = ctl
         elif self.calm.covers(self._began):
             for complaint in self._complaints(ctl):

@@ -3,6 +3,7 @@
     boot        without faults, or with them from the beginning
     disturb     workloads run while things go wrong: nothing false may ever be said
     heal        no faults any more: within bounded time every client commits again
+    fill        all cells are up to date, and those that were only kept for that are gone
     calm        nothing fails any more, and nothing takes long; where a seed has no faults, it is
                 calm from the beginning
     old disk    in some seeds a storage is found to have one; then all daemons crash
@@ -16,6 +17,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from ..client.exception import NoObject
+from ..cluster.balance import settled
 from ..protocol.limits import (CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_DELAY_MAX, SHUTDOWN_GRACE,
                                STOP_GRACE)
 from . import oracles
@@ -32,6 +34,7 @@ from .workers import Workers
 # what may end anything.
 BOOT = 150                      # with faults, which last as long as they like
 HEAL = 20                       # a dead peer is noticed within 5, and back-offs end within 2
+FILL = 30
 CALM = 3
 STOP = STOP_GRACE + SHUTDOWN_GRACE
 END = 10
@@ -91,6 +94,8 @@ class Run:
         self.workers = Workers(sim, self.calm, rnd)
         self.operator = Operator(sim, self.calm, rnd) if rnd.random() < .4 else None
         self.stops = rnd.random() < .5
+        if self.operator is not None:
+            self.operator.changes = rnd.random() < .6
         sim.on_application = self.workers.give
 
     def __call__(self):
@@ -98,6 +103,7 @@ class Run:
             self._boot()
             self._disturb()
             self._heal()
+            self._fill()
             self._be_calm()
             if self.old is not None and self.old.can_begin:
                 self._put_back_a_disk()
@@ -161,6 +167,8 @@ class Run:
         self._pass(self.seconds, EVENTS)
         if self.faults is not None:
             self.faults.end()
+        if self.operator is not None:
+            self.operator.changes = False
         self._check()
 
     def _heal(self):
@@ -176,6 +184,20 @@ class Run:
             ) and sim.running()
         self._require(done, HEAL, lambda: 'a commit of everybody after all faults: %s' % (
             commits - before))
+
+    def _fill(self):
+        """Whatever has copies elsewhere is copied."""
+        self._require(lambda: not self._lacking(), FILL, lambda: 'all cells are up to date: %s' % (
+            self._lacking(),))
+
+    def _lacking(self):
+        """A table that is still to change, if there is one."""
+        master = self.sim.primary()
+        if master is None:
+            return 'no primary'
+        table = master.tables.newest
+        return table if master.tables.pending or table.out_of_date or settled(table) is not table \
+            else None
 
     def _be_calm(self):
         """After a while, in which it shows what is broken, nothing fails any more."""

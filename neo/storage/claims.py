@@ -124,7 +124,9 @@ def _metadata(node, packet, held, imposed):
         missing = {tid for tid in imposed if tid % partitions in node.readable}.difference(
             [described.tid for described in packet.transactions])
         if missing:
-            raise refused('transaction %#x has no metadata for tid %#x', packet.ttid, min(missing))
+            # Its client may know of a table that takes the row away from here.
+            raise Refused(ErrorCode.RETRY, 'transaction %#x has no metadata for tid %#x' % (
+                packet.ttid, min(missing)))
     return size
 
 

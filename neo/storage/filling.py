@@ -126,7 +126,7 @@ class Filling:
         rows = self.cells.complete
         if filled:
             node.conditions.filled(table.partitions, filled)
-        node.transactions.fill(table.partitions, rows.keys() - self.copied.keys())
+        self._compare(node)
         for orders in self.orders, self.copied:
             for row in [row for row in orders if row not in rows]:
                 del orders[row]
@@ -141,8 +141,13 @@ class Filling:
                 self.copied.pop(row, None)
         if self.copy is not None and not self.orders.keys().isdisjoint(self.copy.rows):
             self.copy = None            # from where it is, with the new end
-        node.transactions.fill(node.partitions, self.cells.complete.keys() - self.copied.keys())
+        self._compare(node)
         self.go_on(node)
+
+    def _compare(self, node):
+        """Let what is written be compared with what is here, where all is here."""
+        node.transactions.fill(
+            node.partitions, node.retired | (self.cells.complete.keys() - self.copied.keys()))
 
     def stop(self, node):
         """The primary is lost, or another term begins: orders come again."""
@@ -246,7 +251,7 @@ class Filling:
         for row in copy.rows:
             self.copied[row] = copy.upto
         # From now on what is stored is compared with what is here.
-        node.transactions.fill(node.partitions, self.cells.complete.keys() - self.copied.keys())
+        self._compare(node)
         self.tell(node)
 
     def tell(self, node):

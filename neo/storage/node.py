@@ -47,7 +47,9 @@ class Storage(Node):
         self.table = None               # PartitionTable in force
         self.partitions = self.state.partitions
         self.readable = frozenset()     # rows with a readable cell here
-        self.writable = frozenset()     # these, and those that are being filled
+        # Rows that were here: clients who have not heard yet that they are not may write to them.
+        self.retired = frozenset()
+        self.writable = frozenset()     # the readable ones, those that are being filled, and these
         self.transactions = Transactions(engine, amounts)
         self.locking = Locking(self)
         self.conditions = Conditions(self)
@@ -132,10 +134,13 @@ class Storage(Node):
     # -- phases -------------------------------------------------------------------------------
     def use_table(self, table):
         """`table` is in force."""
+        former = self.writable if self.phase == ClusterState.RUNNING else frozenset()
         self.table, self.partitions = table, table.partitions
         self.readable = frozenset(
             row for row, storages in enumerate(table.readable) if self.id in storages)
-        self.writable = self.readable.union(table.out_of_date.get(self.id, ()))
+        here = self.readable.union(table.out_of_date.get(self.id, ()))
+        self.retired = former - here
+        self.writable = here | self.retired
 
     def stop_serving(self, reason):
         """Close all clients, and keep only what was voted or locked."""

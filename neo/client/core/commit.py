@@ -286,10 +286,14 @@ class Transaction:
             part.vote(client)
 
     def ballots(self, client):
-        """Of those that have voted, and have not been taken out of the table meanwhile."""
+        """Of those that have voted, and have not been taken out of the table meanwhile: these
+        forget it."""
         parts = self.parts.values()
         if self.table is not client.table:
             there = client.table.storages()
+            for part in parts:
+                if part.storage not in there:
+                    client.links.abort(client, part.storage, self.ttid)
             parts = [part for part in parts if part.storage in there]
         return tuple([Ballot(part.storage, part.session) for part in parts])
 

@@ -5,7 +5,8 @@ from transaction.interfaces import TransientError
 from ...cluster.partition_table import PartitionTable
 from ...client.exception import TransactionFailed
 from ...protocol import limits
-from ...protocol.packets import (Abort, Conflict, Finish, GaveWay, Store, TableTaken, Vote)
+from ...protocol.packets import (Abort, Conflict, Finish, GaveWay, Store, TableChanged, TableTaken,
+                                 Vote)
 from ...protocol.types import CellState, ErrorCode
 from .conversation import METADATA, Conversation, record
 
@@ -283,6 +284,34 @@ def test_a_storage_of_which_some_rows_are_filled_is_needed_for_the_others():
     assert not vote.done
     two.votes(oids=(1,))
     assert vote.result == []
+
+
+def test_what_is_resolved_is_sent_where_other_rows_are_filled():
+    c = Conversation(storages=2, partitions=2, replicas=1)
+    c.table = PartitionTable(1, 2, 1, [{'S1': UP, 'S2': UP}, {'S1': UP, 'S2': OUT}])
+    one, two = c.up(last_tid=10)
+    txn = c.begin()
+    c.do('store', txn, record(2, 5))
+    vote = c.do('vote', txn, METADATA)
+    for storage in (one, two):
+        storage.heard.clear()
+        storage.says(Conflict(txn.ttid, 0, ((2, 7),)))
+    assert vote.result == [(2, 5, 7, False)]
+    c.do('store', txn, record(2, 7))
+    vote = c.do('vote', txn, METADATA)
+    for storage in (one, two):
+        assert storage.hears(Store)[0].records[0].base == 7
+    assert not vote.done
+
+
+def test_who_was_taken_out_of_the_table_forgets_what_it_has_voted():
+    c, txn, (one, two) = begun()
+    c.do('store', txn, record(1, 5))
+    c.do('vote', txn, METADATA)
+    one.votes(), two.votes()
+    c.master.says(TableChanged(PartitionTable(1, 2, 0, [{'S1': UP}]).pack()))
+    finishes(c, txn, 'S1')
+    two.hears(Abort, ttids=(txn.ttid,))
 
 
 # -- which table is taken -------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 import pytest
 
 from neo.protocol.packets import (DescribeIds, Error, Fill, Filled, FillProgress, Finish, Lock,
-                                  Settle, TableChanged, TableInForce, TableTaken,
-                                  WriteTable)
+                                  Settle, TableChanged, TableInForce, TableTaken, Tweak, WriteTable)
 from neo.protocol.types import CellState, ClusterState, TableKey
 
 from .conversation import UP, grant, running, write
@@ -229,3 +228,14 @@ def test_how_far_it_has_come_is_for_the_operator():
     assert told() == ((second.id, 0, None),)
     second.leave()
     assert told() == ()
+
+
+def test_who_does_not_hold_the_table_yet_is_not_told_to_fill_its_rows():
+    talk, (first, second, third) = running(3, replicas=1, partitions=3)
+    admin = talk.admin()
+    admin.say(Tweak((third.id,), False))
+    write(first), write(third)
+    assert talk.node.tables.in_force.out_of_date.keys() == {first.id, second.id}
+    assert first.hears(Fill) and not second.hears(Fill)
+    write(second)
+    assert second.take(Fill)[0].rows == tuple(talk.node.tables.in_force.out_of_date[second.id])

@@ -174,7 +174,7 @@ def test_an_import_gives_metadata_only_where_it_knows_of_a_cell(script):
     script.a.voted(TTID, record(0, None, tid=202), transactions=[])
     script.a.abort(TTID)
     answer = script.a.ask(Vote(TTID + 1, [record(0, None, tid=201)], (), (0,), []))
-    assert answer.error == ErrorCode.REFUSED and 'no metadata' in answer.message
+    assert answer.error == ErrorCode.RETRY and 'no metadata' in answer.message
 
 
 # -- copying --------------------------------------------------------------------------------
