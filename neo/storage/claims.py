@@ -139,9 +139,9 @@ def lock(node, txn, packet):
     if not txn.fits(first, tid):
         raise refused('transaction %#x has imposed tids %#x to %#x here, not %#x to %#x',
                       txn.ttid, min(txn.imposed), max(txn.imposed), first, tid)
-    # The row of its metadata was looked at by the vote, and may have gone since.
-    if not txn.imposed and txn.metadata and (first != tid or (
-            tid % partitions not in node.writable and tid % partitions != txn.ttid % partitions)):
+    row = tid % partitions              # its cell may have been taken away since the vote
+    if not txn.imposed and txn.metadata and (
+            first != tid or row not in node.writable and row != txn.ttid % partitions):
         raise refused('tid %#x does not fit transaction %#x', tid, txn.ttid)
     rows = packet.rows if len(packet.rows) < 10 else set(packet.rows)
     for oid in txn.writes:

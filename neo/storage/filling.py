@@ -14,7 +14,7 @@ from ..protocol.packets import Fill, Filled, ListRecords, ListTransactions, Rows
 from ..protocol.types import MAX_ID, ClusterState, ErrorCode, NodeKind
 from .cells import Cells
 from .chunks import before, wrong_with
-from .engine.interface import COPIED
+from .engine.interface import COPIED, BrokenData
 from .sources import Sources
 from .space import in_full, in_words
 
@@ -75,12 +75,16 @@ class Copy(Context):
 
     def _put_in(self, node, take, answer, sizes):
         size, busy = sum(sizes), node.now - self.asked_at
-        if node.engine.promise(COPIED, size, len(sizes)):
+        if not node.engine.promise(COPIED, size, len(sizes)):
+            node.filling.no_space(node, size)
+            return
+        try:
             take(node, answer)
+        except BrokenData as error:
+            node.filling.broken(node, error)
+        else:
             node.lazily()
             node.filling.go_on(node, size, busy)
-        else:
-            node.filling.no_space(node, size)
 
     def _transactions(self, node, answer):
         start, stop = self.next_tid, self.upto + 1 if answer.next is None else answer.next
@@ -226,6 +230,12 @@ class Filling:
         """It is tried again later."""
         self._say(node, 'no space for %s that are to be copied: %s' % (
             in_words(size), in_full(node.engine.space())))
+        self._until = node.now + limits.SPACE_INTERVAL
+        node.set_timer(FILL, self._until)
+
+    def broken(self, node, error):
+        """What is here can't be replaced; perhaps that was the disk, for a moment."""
+        node.conditions.broken(error)
         self._until = node.now + limits.SPACE_INTERVAL
         node.set_timer(FILL, self._until)
 

@@ -7,6 +7,7 @@ from . import checking, filling, reads, serve_clients, serve_master
 from .conditions import Conditions
 from .engine.interface import BrokenData
 from .filling import FILL, Filling
+from .leftovers import LEFTOVERS, Leftovers
 from .locking import LOCK, Locking
 from .masters import Masters
 from .serve_master import CLEAN
@@ -57,6 +58,7 @@ class Storage(Node):
         self.silence = Silence(self)
         self.fill_rate = fill_rate      # bytes per second, or 0
         self.filling = Filling(self)
+        self.leftovers = Leftovers(self)
         self.clients = {}               # id -> Client: those announced
         self.last_announced = 0         # number of the last client announced in this term
         # Clients not announced yet: connection -> (Peer, Identify, request id).
@@ -154,6 +156,7 @@ class Storage(Node):
         self.last_announced = 0
         self.parked = {}
         self.filling.stop(self)
+        self.leftovers.stop()
         self.locking.stop()
         self.draining, self.drain_request = False, None
         self.transactions.reset()
@@ -198,6 +201,8 @@ class Storage(Node):
     def slice(self, name, amount):
         if name == LOCK:
             self.locking.slice(amount)
+        elif name == LEFTOVERS:
+            self.leftovers.slice(amount)
         elif name == CLEAN:
             try:
                 more = self.engine.clean(amount)
@@ -217,6 +222,8 @@ class Storage(Node):
                 self.durable()
         elif name == SPACE:
             self.space.look()
+        elif name == LEFTOVERS:
+            self.leftovers.go_on()
         elif name == FILL:
             self.filling.timer(self)
         elif name == SILENCE:

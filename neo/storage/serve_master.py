@@ -125,6 +125,7 @@ def table_in_force(node, peer, packet, request_id):
         node.lazily()
         node.use_table(PartitionTable.unpack(table))
         node.filling.table_in_force(node, before, node.table)
+        node.leftovers.table_in_force(before, node.table)
 
 
 @handles(TableChanged, sender=MASTER)
@@ -214,6 +215,7 @@ def cluster_state_changed(node, peer, packet, request_id):
             node.transactions.drop_kept()
             node.phase = RUNNING
             node.log('serving')
+            node.leftovers.begin()
             serve_clients.admit_waiting(node)
     elif packet.state == ClusterState.VERIFYING:
         node.masters.elected()

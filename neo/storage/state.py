@@ -27,7 +27,7 @@ class State:
         'members': (),          # (node id, identity) of the storages, as sent with it
         'in_force': None,       # the newest that was told to be in force, packed
         'oid_mark': 0,          # no oid below may be given again
-        'corrupted': (),        # rows that were to be thrown away by some table
+        'leftovers': (),        # rows of which it had a cell, and still has something
         'cells': (),            # what is being filled: ((tid up to which it is complete, rows)…)
     }
 

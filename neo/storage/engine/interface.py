@@ -141,11 +141,21 @@ class Engine(ABC):
         """Make what these rows have with after < (tid, oid) <= last be these StoredRecords: what is
         missing is added, what differs or is broken replaced, what is too much removed.  One with a
         data_tid points to the data there.  Nothing in that range may be locked.  Space for it was
-        promised to COPIED."""
+        promised to COPIED.  BrokenData: nothing was changed."""
 
     @abstractmethod
     def replace_transactions(self, start, stop, partitions, rows, transactions):
         """The same with StoredMetadata, start <= tid < stop."""
+
+    @abstractmethod
+    def remove_records(self, after, partitions, rows, amount):
+        """Remove about `amount` of the records of these rows, the first ones after `after`, a
+        (tid, oid), of locked transactions as well.  Returns after what to go on, or None if nothing
+        is left.  BrokenData: nothing was removed."""
+
+    @abstractmethod
+    def remove_transactions(self, start, partitions, rows, amount):
+        """The same with metadata, from tid `start` on."""
 
     # -- cleaning -------------------------------------------------------------------------
     @property

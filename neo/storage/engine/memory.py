@@ -351,6 +351,24 @@ class MemoryEngine(MemoryReads):
         for tid, ttid, *fields in wanted.values():
             self._write_metadata(ttid, tid, Metadata(None, *fields))
 
+    def remove_records(self, after, partitions, rows, amount):
+        first = bisect_right(self._order, tuple(after))
+        found = self._order[first:first + amount]
+        for tid, oid in found:
+            if oid % partitions in rows:
+                self.broken.discard((tid, oid))
+                self._drop_record(oid, tid)
+        return found[-1] if len(found) == amount else None
+
+    def remove_transactions(self, start, partitions, rows, amount):
+        first = bisect_left(self._tids, start)
+        found = self._tids[first:first + amount]
+        for tid in found:
+            if tid % partitions in rows:
+                self.broken.discard((tid, None))
+                self._drop_metadata(tid)
+        return found[-1] + 1 if len(found) == amount else None
+
     # -- cleaning -------------------------------------------------------------------------
     def _make_room(self, first, tid):
         """Nothing that was dropped may come back with what gets its tids."""

@@ -137,7 +137,11 @@ STATEMENTS = dict(
                  " AND (tid, oid) <= (?, ?) AND SUBSTR(?, oid % ? + 1, 1) = x'01'"
                  ' ORDER BY tid, oid LIMIT ?',
     keys='SELECT oid, tid FROM obj WHERE (tid, oid) > (?, ?) AND (tid, oid) <= (?, ?)'
-         " AND SUBSTR(?, oid % ? + 1, 1) = x'01' ORDER BY tid, oid",
+         " AND SUBSTR(?, oid % ? + 1, 1) = x'01'",
+    some_keys='SELECT oid, tid, large FROM obj WHERE (tid, oid) > (?, ?) AND (tid, oid) <= (?, ?)'
+              " AND SUBSTR(?, oid % ? + 1, 1) = x'01' ORDER BY tid, oid LIMIT ?",
+    some_tids='SELECT tid FROM trans WHERE tid >= ? AND tid <= ?'
+              " AND SUBSTR(?, tid % ? + 1, 1) = x'01' ORDER BY tid LIMIT ?",
     transaction_sums='SELECT tid, checksum FROM trans WHERE tid >= ? AND tid < ?'
                      " AND SUBSTR(?, tid % ? + 1, 1) = x'01'",
     transaction='SELECT tid, ttid, status, user, description, extension, oids, checksum FROM trans'

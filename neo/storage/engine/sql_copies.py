@@ -1,15 +1,20 @@
-"""How an engine on an SQL database makes a part of the history what it is elsewhere."""
-from ...protocol.checksum import NO_DATA
+"""How an engine on an SQL database makes a part of the history what it is elsewhere, and removes
+rows that are not needed here any more."""
+from ...protocol.limits import KiB
+from ...protocol.types import MAX_ID
 from . import rows as packing
 from .interface import COPIED, BrokenData, Engine
 from .schema import INLINE
 from .sql_reads import map_of
+from .sql_writes import EVERYTHING
 
 
 class SqlCopies(Engine):
 
-    def replace_records(self, after, last, partitions, rows, records):
-        self._change()
+    def replace_records(self, *args):
+        self._carefully(self._replace_records, *args)
+
+    def _replace_records(self, after, last, partitions, rows, records):
         self._space.locked(COPIED)
         self._make_room(after[0], last[0])
         wanted = {(record.oid, record.tid): record for record in records}
@@ -54,8 +59,10 @@ class SqlCopies(Engine):
             data = None
         return oid, tid, compression, sum, data, data_tid, large
 
-    def replace_transactions(self, start, stop, partitions, rows, transactions):
-        self._change()
+    def replace_transactions(self, *args):
+        self._carefully(self._replace_transactions, *args)
+
+    def _replace_transactions(self, start, stop, partitions, rows, transactions):
         self._space.locked(COPIED)
         self._make_room(start, stop - 1)
         wanted = {it.tid: packing.metadata_row(it.tid, it.ttid, it) for it in transactions}
@@ -70,3 +77,32 @@ class SqlCopies(Engine):
     def _is_whole(self, tid):
         *fields, sum = self._execute(self._sql.transaction, (tid,)).fetchone()
         return packing.is_whole(packing.metadata_sum, fields, sum)
+
+    # -- removing -------------------------------------------------------------------------
+    def remove_records(self, after, partitions, rows, amount):
+        return self._carefully(self._remove_records, after, partitions, rows, amount)
+
+    def _remove_records(self, after, partitions, rows, amount):
+        sql = self._sql
+        end = self._execute(sql.records_end, (*after, *EVERYTHING, amount)).fetchone()
+        keys = self._some(sql.some_keys, (
+            *after, *(end or EVERYTHING), map_of(partitions, rows)[0], partitions), amount)
+        if not keys:
+            return end and tuple(end)
+        self._write_many(sql.drop_record, keys)
+        self._uncount({oid for oid, tid in keys})
+        oid, tid = keys[-1]
+        return tid, oid
+
+    def remove_transactions(self, start, partitions, rows, amount):
+        return self._carefully(self._remove_transactions, start, partitions, rows, amount)
+
+    def _remove_transactions(self, start, partitions, rows, amount):
+        sql = self._sql
+        end, = self._execute(sql.transactions_end, (start, MAX_ID, amount)).fetchone() or (None,)
+        tids = self._execute(sql.some_tids, (
+            start, MAX_ID if end is None else end, map_of(partitions, rows)[0], partitions,
+            amount)).fetchall()
+        self._write_many(sql.drop_metadata, tids)
+        self._space.wrote(len(tids) * KiB)
+        return end

@@ -4,7 +4,7 @@ import msgpack
 from ...protocol.limits import KiB
 from ...protocol.types import MAX_ID, Unfinished
 from . import rows as packing
-from .interface import Engine, EngineError
+from .interface import BrokenData, Engine, EngineError
 from .schema import INLINE, NOT_IMPOSED
 
 # Data of so many bytes cost as much as a row when they are removed: the pages are looked at.
@@ -224,18 +224,27 @@ class SqlWrites(Engine):
 
     def clean(self, amount):
         if self.needs_cleaning:
-            self._change()
-            objects, done = self._objects, len(self._written)
             try:
-                self._clean(amount)
-            except self.Error as error:
+                self._carefully(self._clean, amount)
+            except BrokenData:
                 # It is hidden, broken as it is: it can stay, for this process at least.
-                del self._written[done:]
-                if not self._survives(error):
-                    raise
-                self._objects, self._cleanable = objects, False
-                raise self._broken(error, None) from error
+                self._cleanable = False
+                raise
         return self.needs_cleaning
+
+    def _carefully(self, change, *args):
+        """Returns what `change` does.  If that meets something broken, nothing of it is done, and
+        BrokenData is raised."""
+        self._change()
+        objects, done = self._objects, len(self._written)
+        try:
+            return change(*args)
+        except self.Error as error:
+            del self._written[done:]
+            if not self._survives(error):
+                raise
+            self._objects = objects
+            raise self._broken(error, None) from error
 
     def _clean(self, amount):
         if self._forgotten:

@@ -311,6 +311,23 @@ def test_what_can_not_be_cleaned_stays(path):
         engine.close()
 
 
+@pytest.mark.parametrize('table, page', [('large', 5), ('obj', 5)])
+def test_what_can_not_be_removed_or_replaced_stays(path, table, page):
+    break_page(path, table, page)
+    engine = SqliteEngine(path)
+    with pytest.raises(BrokenData, match='is broken'):
+        engine.replace_records((0, -1), (COUNT - 1, MAX_ID), 1, (0,), [])
+    after = 0, -1
+    with pytest.raises(BrokenData, match='is broken'):
+        while after is not None:
+            after = engine.remove_records(after, 1, (0,), 6)
+    lock(engine, 90, 90, [metadata(1)], [record(5, b'new')])
+    engine.commit()
+    assert after[0] < COUNT and engine.load(5, 91)[4] == b'new'
+    assert engine.load(COUNT, COUNT + 1)[0] == COUNT
+    engine.close()
+
+
 def read_all(engine):
     """How many loads gave what was stored, and whether any was broken."""
     found = broken = 0

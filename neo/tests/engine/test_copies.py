@@ -117,34 +117,40 @@ def test_what_others_know_to_be_told(database):
     assert database.reopen().told() == [(0, 7), (1, 30), (2, 25)]
 
 
-def test_data_that_are_where_it_is_pointed_to_are_there_once(databases):
+# -- removing -------------------------------------------------------------------------------
+def removed(engine, rows, amount):
+    """How many calls that took."""
+    calls, after, start = 0, (0, -1), 0
+    while after is not None:
+        after = engine.remove_records(after, PARTITIONS, rows, amount)
+        calls += 1
+    while start is not None:
+        start = engine.remove_transactions(start, PARTITIONS, rows, amount)
+        calls += 1
+    return calls
+
+
+@pytest.mark.parametrize('amount', [1, 2, 7, 1000])
+@pytest.mark.parametrize('rows', [(1,), (0, 2), (0, 1, 2)])
+def test_rows_are_removed(databases, rows, amount):
+    engine, others = databases(), [row for row in range(PARTITIONS) if row not in rows]
+    fill(engine, 1, range(10, 40))
+    before = content(engine, others)
+    oids = {record.oid for record in before[0]}
+    assert (removed(engine, rows, amount) <= 3) == (amount == 1000)
+    engine.commit()
+    assert content(engine, rows) == ([], [])
+    assert content(engine, others) == before
+    assert engine.measure()[0] == len(oids)
+    assert [engine.load(oid, MAX_ID) is not None for oid in range(12)] == [
+        oid in oids for oid in range(12)]
+
+
+def test_what_was_removed_can_be_copied_again(databases):
     source, target = databases(), databases()
-    data = bytes(1 << 20)
-    add(source, 1010, 10, [metadata(1)], [record(1, data)])
-    for tid in range(11, 19):
-        add(source, 1000 + tid, tid, [metadata(1)], [record(1, None, data_tid=tid - 1)])
-    copy(source, target, range(PARTITIONS))
+    for engine in source, target:
+        fill(engine, 3, range(10, 40))
+    removed(target, (0, 1), 5)
+    copy(source, target, (0, 1))
     assert content(target) == content(source)
-    assert target.load(1, MAX_ID)[2:] == source.load(1, MAX_ID)[2:]
-    assert len(target.load(1, MAX_ID)[4]) <= target.measure()[1] < 2 * len(data)
-
-
-def test_data_that_are_nowhere_else_stay(databases):
-    source, target = databases(), databases()
-    add(source, 1010, 10, [metadata(1)], [record(1, b'data', data_tid=5), record(2, None,
-                                                                                data_tid=5)])
-    copy(source, target, range(PARTITIONS))
-    assert content(target) == content(source)
-    assert target.load(1, MAX_ID)[4] == b'data'
-    copy(source, target, range(PARTITIONS))
-    assert content(target) == content(source)
-
-
-def test_a_transaction_with_tids_of_its_own_is_found_by_what_is_left_of_it(databases):
-    source, target = databases(), databases()
-    for engine, tids in (source, (10, 12)), (target, (10, 12, 13)):
-        lock(engine, 1000, 15, [metadata(tid=tid) for tid in tids])
-        engine.unlock(1000)
-    assert target.tid_of(1000) == 13
-    copy(source, target, range(PARTITIONS))
-    assert target.tid_of(1000) == 12
+    assert target.measure()[0] == source.measure()[0]
