@@ -75,6 +75,8 @@ CHUNK_ROWS = 2000
 # The same for a storage that copies rows from another one.
 FILL_CHUNK = MiB
 FILL_ROWS = 4000
+# A storage that copies says how far it has come so often.
+PROGRESS_INTERVAL = 5.0
 # While clients are active, a storage copies for so much of the time.
 FILL_SHARE = 0.5
 # Records of one transaction that an iterator puts in the order in which they were stored; those of

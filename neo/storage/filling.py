@@ -15,6 +15,7 @@ from ..protocol.types import MAX_ID, ClusterState, ErrorCode, NodeKind
 from .cells import Cells
 from .chunks import before, wrong_with
 from .engine.interface import COPIED, BrokenData
+from .progress import Progress
 from .sources import Sources
 from .space import in_full, in_words
 
@@ -33,9 +34,19 @@ class Copy(Context):
         self.source = source            # Peer
         self.next = start, None         # (tid, after oid): where the records go on; None: are here
         self.next_tid = start           # where the metadata go on; None: they are here
+        self.oldest = None              # the tid of the first record there was
         self.ended = False
         self.asked = None               # the packet that is not answered yet
         self.asked_at = 0.0
+
+    def part(self):
+        """How much of it is done, from 0 to 1: of the time in which it was written, as nothing
+        better is known."""
+        if self.next is None:
+            return 1
+        if self.oldest is None:
+            return 0
+        return (self.next[0] - self.oldest) / (self.upto + 1 - self.oldest)
 
     def ask(self, node):
         if self.asked is None:
@@ -84,6 +95,7 @@ class Copy(Context):
             node.filling.broken(node, error)
         else:
             node.lazily()
+            node.filling.advanced(node, size)
             node.filling.go_on(node, size, busy)
 
     def _transactions(self, node, answer):
@@ -96,6 +108,8 @@ class Copy(Context):
         node.engine.replace_records(
             before(*self.next), before(*answer.next) if answer.next else (self.upto, MAX_ID),
             node.partitions, self.rows, answer.records)
+        if self.oldest is None and answer.records:
+            self.oldest = answer.records[0].tid
         self.next = answer.next and tuple(answer.next)
         complete = self.upto if self.next is None else self.next[0] - 1
         node.filling.cells.raise_to(self.rows, complete)
@@ -116,6 +130,7 @@ class Filling:
     def __init__(self, node):
         self.cells = Cells(node.state)
         self.sources = Sources()
+        self.progress = Progress()
         self.orders = {}                # row -> tid up to which it is to be copied
         self.copy = None                # Copy that is under way
         self.copied = {}                # row -> that tid, of those that have all
@@ -139,6 +154,7 @@ class Filling:
         self.go_on(node)
 
     def order(self, node, rows, upto):
+        self.progress.ordered(rows, self._left())
         for row in rows:
             if row in self.cells.complete:
                 self.orders[row] = upto
@@ -159,6 +175,13 @@ class Filling:
         node.transactions.fill(node.partitions, self.cells.complete.keys())
         self.sources.stop(node)
         self._can_be_copied(node)
+
+    def _left(self):
+        """The rows that are not copied yet."""
+        return self.orders.keys() - self.copied.keys()
+
+    def advanced(self, node, size):
+        self.progress.copied(node, size, self._left(), self.copy)
 
     # -- copying ----------------------------------------------------------------------------------
     def go_on(self, node, size=0, busy=0.0):
@@ -215,7 +238,7 @@ class Filling:
     # -- what is in the way -----------------------------------------------------------------------
     def _look_for_sources(self, node):
         """Nothing can be copied now: again in a moment, if there is something to be copied."""
-        rows = self.orders.keys() - self.copied.keys()
+        rows = self._left()
         if not rows:
             self._can_be_copied(node)
             return

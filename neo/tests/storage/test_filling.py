@@ -2,7 +2,8 @@
 import pytest
 
 from neo.cluster import events
-from neo.protocol.packets import (ClusterStateChanged, Conflict, Fill, Filled, Identify,
+from neo.protocol.packets import (ClusterStateChanged, Conflict, Fill, Filled,
+                                  FillProgress, Identify,
                                   ListRecords, ListTransactions, Load, Lock, NodesChanged,
                                   RequestTerm, RowsTold, Settle, Store, TableInForce, Unlock, Vote,
                                   WriteTable)
@@ -320,6 +321,37 @@ def test_clients_have_their_share():
     shared.commit(client, shared.m, TTID, 5, record(0))
     seconds = time_to_copy(alone, .2)
     assert 1.7 * seconds < time_to_copy(shared, .2) < 2.5 * seconds
+
+
+def progress(script):
+    """All that the primary was told by now."""
+    told = [packet for packet, _ in script.m.heard if type(packet) is FillProgress]
+    script.m.heard[:] = [it for it in script.m.heard if type(it[0]) is not FillProgress]
+    return told
+
+
+def test_the_operator_hears_how_far_it_has_come():
+    script = beginning(fill_rate=1e3)
+    for tid in range(1000, 1020):
+        script.s2.add(tid, tid, record(2, data=bytes(1000)))
+    copied(script, 999, 3)                              # nothing is there
+    assert progress(script) == [FillProgress(1, 0, 0)]
+    script.m.take(Filled)
+    began = script.now
+    fill(script, 1019, 2)
+    while not script.m.hears(Filled):
+        script.wait(.5)
+        while script.s2.party.heard:
+            script.s2.serve(1)
+    told = progress(script)
+    assert [it.rows for it in told] == [1] * len(told)
+    assert 3 <= len(told) <= (script.now - began) / 5 + 1
+    for before, after in zip(told, told[1:]):
+        assert before.bytes < after.bytes and before.done < after.done
+        assert abs(after.bytes / 20 - after.done) < 150
+    script.m.take(Filled)
+    copied(script, 1019, 2)
+    assert progress(script) == []                       # nothing is missing
 
 
 # -- up to where a row is complete ------------------------------------------------------------
