@@ -10,6 +10,8 @@ SHRUNK = {
     'current_tids': (0, 1, 4),
     'chunk': (1, 300, 3_000),
     'chunk_rows': (1, 2, 7),
+    'fill_chunk': (1, 300, 3_000),
+    'fill_rows': (1, 2, 7, 30),
     'ttids_ahead': (1, 2, 5),
     'oids_ahead': (1, 2, 5),
     'oids_reserved': (1, 3, 30),

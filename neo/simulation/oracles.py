@@ -217,6 +217,10 @@ def equal_replicas(history, past):
     return past.different
 
 
+def nothing_left_over(history, past):
+    return past.left_over
+
+
 def sound(history, past, workloads):
     """What the workloads say about each state there has ever been."""
     values = {}
@@ -238,7 +242,8 @@ def sound(history, past, workloads):
 
 
 ORACLES = (durable, atomic, no_zombies, snapshot, current, listed, ordered, in_real_time,
-           no_lost_update, conflicts_are_true, syncs_are_true, equal_replicas)
+           no_lost_update, conflicts_are_true, syncs_are_true, equal_replicas,
+           nothing_left_over)
 
 
 def judge(history, past, workloads):

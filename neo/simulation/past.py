@@ -23,6 +23,7 @@ class Past:
         self.revisions = {}
         self.data = {}
         self.different = []         # complaints: cells of one row that do not hold the same
+        self.left_over = []         # complaints: what is of rows that are not there
 
     def before(self, oid, tid):
         """`(tid, next tid)` of the last revision below `tid`, or None."""
@@ -52,6 +53,9 @@ def read_past(table, engines):
             oid, tid, data = record[0], record[1], record[4]
             past.revisions.setdefault(oid, []).append(tid)
             past.data[oid, tid] = data
+        for storage in table.storages():
+            if storage not in table.rows[row] and any(_row(engines[storage], partitions, row)):
+                past.left_over.append('%s has something of row %d' % (storage, row))
     for tids in past.revisions.values():
         tids.sort()
     return past

@@ -273,7 +273,8 @@ class Run:
                 there = machine.permanent and 'no process',
             elif name[0] == 'S':
                 there = (machine.disk.unfinished(), node.transactions.by_ttid,
-                         node.transactions.locks.held, node.transactions.kept, node.parked)
+                         node.transactions.locks.held, node.transactions.kept, node.parked,
+                         node.leftovers.rows)
             elif name[0] == 'C':
                 there = (node.operations.unfinished, node.transactions, node.outcomes.finishing,
                          node.imports.queue)
