@@ -310,3 +310,11 @@ def test_help_lists_what_there_is(daemon, capsys):
     shown = re.findall(r'--([a-z-]+)', capsys.readouterr().out)
     assert {option.key for option in options.options_of(daemon) if not option.later} <= set(shown)
     assert not {option.key for option in options.options_of(daemon) if option.later} & set(shown)
+
+
+def test_the_rate_of_copying_reaches_the_storage(conf, tmp_path):
+    given = parsed(STORAGE, '-f', conf('[storage]\ncluster=a\nfill-rate=2.5\n'),
+                   '-d', str(tmp_path / 'x.sqlite'))
+    storage = neostorage.make(given, ('127.0.0.1', 1))
+    assert storage.fill_rate == 2.5e6
+    storage.engine.close()
