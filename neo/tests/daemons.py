@@ -28,7 +28,7 @@ class Cluster(LocalCluster):
     """A LocalCluster of processes that are forked, which need not be waited for."""
 
     def __init__(self, storages=1, replicas=0, partitions=12, name='test', admin=False,
-                 start=True, databases=None, directory=None):
+                 start=True, databases=None, directory=None, masters=1):
         self._own_directory = None if directory else tempfile.mkdtemp(prefix='neo-')
         # Does each storage hold everything?
         self.replicated = storages == replicas + 1
@@ -36,7 +36,7 @@ class Cluster(LocalCluster):
         self.options = {}               # of clients, unless they are given others
         self.others = []                # processes to be ended with the cluster
         super().__init__(directory or self._own_directory, storages, replicas, partitions, name,
-                         admin=admin, databases=databases, spawn=Fork)
+                         admin=admin, databases=databases, spawn=Fork, masters=masters)
         try:
             if start:
                 self.start()

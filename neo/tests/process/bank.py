@@ -3,22 +3,28 @@
     bank MASTERS NAME NUMBER SEED LOG
 
 Each commit that was acknowledged is a line in LOG: how many transfers this client had done then,
-and the tid.  The sum of all accounts never changes, and each snapshot must show it.
+and the tid.  The sum of all accounts never changes, and each snapshot must show it.  Each one that
+has to be tried again is a line of its output.
 """
 import random
 import signal
 import sys
+import time
 
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
 from transaction.interfaces import TransientError
+from ZODB.POSException import ConflictError
 
 from ...client.Storage import Storage
+from ...protocol.limits import WAIT_TIMEOUT
 
 ACCOUNTS = 10
 MONEY = 1000
 CLIENTS = 3
+# A transfer fails within this at the latest: it waits for nodes, and the machine is busy.
+PATIENCE = WAIT_TIMEOUT + 15
 
 
 def create(storage):
@@ -52,11 +58,15 @@ class Client:
 
     def work(self):
         while not self.stopping:
+            began = time.monotonic()
             try:
                 self.tm.begin()
                 self.transfer()
-            except TransientError:
+            except TransientError as error:
                 self.tm.abort()
+                if not isinstance(error, ConflictError):
+                    print('retry %.1f s: %r' % (time.monotonic() - began, error), flush=True)
+            assert time.monotonic() - began < PATIENCE, 'a transfer was too long on its way'
 
     def transfer(self):
         root = self.root
