@@ -43,9 +43,9 @@ class Filling:
         self._look(node, peer)
 
     def holds(self, node, peer):
-        """It holds the table in force, maybe later than others."""
+        """It has the table in force only now."""
         if peer in self._cells:
-            self._order(node, peer)
+            self._look(node, peer)
 
     def left(self, peer):
         self._cells.pop(peer, None)
@@ -77,7 +77,10 @@ class Filling:
             self.told(node)
 
     def _look(self, node, peer):
-        """Which of its cells are out of date by the table in force?"""
+        """Which of its cells are out of date by the table in force?  It hears of none before it
+        holds that table itself."""
+        if not peer.data.holds(node.tables.in_force):
+            return
         cells = self._cells[peer]
         rows = node.tables.in_force.out_of_date.get(peer.id, ())
         for row in cells.keys() - set(rows):

@@ -147,6 +147,8 @@ REMIND_MAX = 60.0               # … twice as long each time, up to this
 WAIT_TIMEOUT = 30.0             # how long a client waits for a cluster, unless told otherwise
 WAITING_SAID = 5.0              # it says for what it waits, this often
 OUTCOME_TIMEOUT = 600.0         # how long tpc_finish waits to learn what became of it
+# Rows that are taken away from a storage are taken from clients who have not heard of it yet.
+RETIREMENT = 5.0
 # A transaction that has written to a storage which is lost waits so long to hear that the cluster
 # has left it behind, which takes milliseconds; else it fails, and may be tried again.
 SUSPENSION = 2.0

@@ -17,6 +17,7 @@ from .state import State
 from .transactions import Transactions
 
 COMMIT = 'commit'               # timer
+RETIREMENT = 'retirement'       # timer
 
 
 class Storage(Node):
@@ -143,6 +144,8 @@ class Storage(Node):
         here = self.readable.union(table.out_of_date.get(self.id, ()))
         self.retired = former - here
         self.writable = here | self.retired
+        if self.retired:
+            self.set_timer(RETIREMENT, self.now + limits.RETIREMENT)
 
     def stop_serving(self, reason):
         """Close all clients, and keep only what was voted or locked."""
@@ -224,6 +227,9 @@ class Storage(Node):
             self.space.look()
         elif name == LEFTOVERS:
             self.leftovers.go_on()
+        elif name == RETIREMENT:
+            self.writable -= self.retired
+            self.retired = frozenset()
         elif name == FILL:
             self.filling.timer(self)
         elif name == SILENCE:

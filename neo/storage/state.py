@@ -28,6 +28,7 @@ class State:
         'in_force': None,       # the newest that was told to be in force, packed
         'oid_mark': 0,          # no oid below may be given again
         'leftovers': (),        # rows of which it had a cell, and still has something
+        'corrupted': (),        # rows that were to be thrown away by some table
         'cells': (),            # what is being filled: ((tid up to which it is complete, rows)…)
     }
 

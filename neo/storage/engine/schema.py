@@ -137,7 +137,7 @@ STATEMENTS = dict(
                  " AND (tid, oid) <= (?, ?) AND SUBSTR(?, oid % ? + 1, 1) = x'01'"
                  ' ORDER BY tid, oid LIMIT ?',
     keys='SELECT oid, tid FROM obj WHERE (tid, oid) > (?, ?) AND (tid, oid) <= (?, ?)'
-         " AND SUBSTR(?, oid % ? + 1, 1) = x'01'",
+         " AND SUBSTR(?, oid % ? + 1, 1) = x'01' ORDER BY tid, oid",
     some_keys='SELECT oid, tid, large FROM obj WHERE (tid, oid) > (?, ?) AND (tid, oid) <= (?, ?)'
               " AND SUBSTR(?, oid % ? + 1, 1) = x'01' ORDER BY tid, oid LIMIT ?",
     some_tids='SELECT tid FROM trans WHERE tid >= ? AND tid <= ?'

@@ -1,5 +1,6 @@
 """How an engine on an SQL database makes a part of the history what it is elsewhere, and removes
 rows that are not needed here any more."""
+from ...protocol.checksum import NO_DATA
 from ...protocol.limits import KiB
 from ...protocol.types import MAX_ID
 from . import rows as packing

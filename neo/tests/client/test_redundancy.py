@@ -286,7 +286,8 @@ def test_a_storage_of_which_some_rows_are_filled_is_needed_for_the_others():
     assert vote.result == []
 
 
-def test_what_is_resolved_is_sent_where_other_rows_are_filled():
+@pytest.mark.parametrize('late', [False, True])
+def test_a_vote_that_waits_for_what_is_resolved_where_other_rows_are_filled(late):
     c = Conversation(storages=2, partitions=2, replicas=1)
     c.table = PartitionTable(1, 2, 1, [{'S1': UP, 'S2': UP}, {'S1': UP, 'S2': OUT}])
     one, two = c.up(last_tid=10)
@@ -295,12 +296,16 @@ def test_what_is_resolved_is_sent_where_other_rows_are_filled():
     vote = c.do('vote', txn, METADATA)
     for storage in (one, two):
         storage.heard.clear()
+    told = [(one, 0), (two, 0)]
+    for storage, _ in told[:1] if late else told:
         storage.says(Conflict(txn.ttid, 0, ((2, 7),)))
     assert vote.result == [(2, 5, 7, False)]
     c.do('store', txn, record(2, 7))
     vote = c.do('vote', txn, METADATA)
-    for storage in (one, two):
-        assert storage.hears(Store)[0].records[0].base == 7
+    one.hears(Store)
+    assert two.hears(Store)[0].records[0].base == 7
+    if late:
+        two.says(Conflict(txn.ttid, 0, ((2, 7),)))
     assert not vote.done
 
 

@@ -311,7 +311,7 @@ def test_what_can_not_be_cleaned_stays(path):
         engine.close()
 
 
-@pytest.mark.parametrize('table, page', [('large', 5), ('obj', 5)])
+@pytest.mark.parametrize('table, page', [('large', 2), ('obj', 5)])
 def test_what_can_not_be_removed_or_replaced_stays(path, table, page):
     break_page(path, table, page)
     engine = SqliteEngine(path)

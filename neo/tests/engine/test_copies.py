@@ -154,3 +154,36 @@ def test_what_was_removed_can_be_copied_again(databases):
     copy(source, target, (0, 1))
     assert content(target) == content(source)
     assert target.measure()[0] == source.measure()[0]
+
+
+def test_data_that_are_where_it_is_pointed_to_are_there_once(databases):
+    source, target = databases(), databases()
+    data = bytes(1 << 20)
+    add(source, 1010, 10, [metadata(1)], [record(1, data)])
+    for tid in range(11, 19):
+        add(source, 1000 + tid, tid, [metadata(1)], [record(1, None, data_tid=tid - 1)])
+    copy(source, target, range(PARTITIONS))
+    assert content(target) == content(source)
+    assert target.load(1, MAX_ID)[2:] == source.load(1, MAX_ID)[2:]
+    assert len(target.load(1, MAX_ID)[4]) <= target.measure()[1] < 2 * len(data)
+
+
+def test_data_that_are_nowhere_else_stay(databases):
+    source, target = databases(), databases()
+    add(source, 1010, 10, [metadata(1)], [record(1, b'data', data_tid=5), record(2, None,
+                                                                                data_tid=5)])
+    copy(source, target, range(PARTITIONS))
+    assert content(target) == content(source)
+    assert target.load(1, MAX_ID)[4] == b'data'
+    copy(source, target, range(PARTITIONS))
+    assert content(target) == content(source)
+
+
+def test_a_transaction_with_tids_of_its_own_is_found_by_what_is_left_of_it(databases):
+    source, target = databases(), databases()
+    for engine, tids in (source, (10, 12)), (target, (10, 12, 13)):
+        lock(engine, 1000, 15, [metadata(tid=tid) for tid in tids])
+        engine.unlock(1000)
+    assert target.tid_of(1000) == 13
+    copy(source, target, range(PARTITIONS))
+    assert target.tid_of(1000) == 12

@@ -2,7 +2,8 @@
 import pytest
 
 from neo.protocol.packets import (DescribeIds, Error, Fill, Filled, FillProgress, Finish, Lock,
-                                  Settle, TableChanged, TableInForce, TableTaken, Tweak, WriteTable)
+                                  Settle, TableChanged, TableInForce, TableTaken, Tweak,
+                                  WriteTable)
 from neo.protocol.types import CellState, ClusterState, TableKey
 
 from .conversation import UP, grant, running, write

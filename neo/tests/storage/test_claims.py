@@ -4,6 +4,7 @@ import random
 import pytest
 
 from neo.cluster import events
+from neo.protocol import limits
 from neo.protocol.checksum import checksum
 from neo.protocol.codec import HEADER_SIZE, decode, encode
 from neo.protocol.declare import BY_CODE
@@ -46,7 +47,8 @@ def test_a_row_that_has_gone_since_the_vote(script):
     ttid = TTID + 5                             # its metadata are in row 1
     script.a.voted(ttid, record(2))
     script.m.say(TableChanged(half()))
-    assert 1 not in script.node.readable
+    script.wait(limits.RETIREMENT)
+    assert 1 not in script.node.writable
     assert type(script.m.lock(ttid, 105)) is Lock.Answer
     script.m.unlock(ttid)
     assert script.nothing_left()

@@ -52,6 +52,8 @@ def test_a_row_that_was_taken_away_is_removed(script):
     script.m.say(TableInForce((1, 2)))
     assert script.slices(3) > 3
     assert left(script) == {0, 2} and of_row(script, 0, 2) == others
+    script.wait(2 * limits.RETIREMENT)          # nobody writes there any more
+    script.slices()
     assert script.node.state.leftovers == ()
     assert script.engine.measure()[0] == 3
     assert RowTid(1, 109) in script.engine.told()       # that is still true
@@ -87,6 +89,7 @@ def test_what_was_begun_before_ends_as_it_would_have(size):
     assert ttid % PARTITIONS == 1
     script.a.voted(ttid, *[record(oid, None, bytes(size)) for oid in range(16)])
     put_in_force(script, cells(1, 2, 'U.U.'))
+    script.wait(limits.RETIREMENT)
     assert script.a.ask(Store(ttid + 8, [record(5, 109)], ())).error == ErrorCode.NOT_HERE
     assert script.slices() and left(script) == {0, 2}
     request = script.m.say(Lock(ttid, 201, 201, ROWS))
