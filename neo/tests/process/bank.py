@@ -3,8 +3,9 @@
     bank MASTERS NAME NUMBER SEED LOG
 
 Each commit that was acknowledged is a line in LOG: how many transfers this client had done then,
-and the tid.  The sum of all accounts never changes, and each snapshot must show it.  Each one that
-has to be tried again is a line of its output.
+and the tid.  The sum of all accounts never changes, and the count of all transfers, at which all
+clients meet and whose conflicts are resolved, is the sum of theirs; each snapshot must show it.
+Each transfer that has to be tried again is a line of its output.
 """
 import random
 import signal
@@ -13,6 +14,7 @@ import time
 
 import transaction
 import ZODB
+from BTrees.Length import Length
 from persistent.mapping import PersistentMapping
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError
@@ -36,11 +38,16 @@ def create(storage):
             root['account%d' % i] = PersistentMapping(money=MONEY)
         for i in range(CLIENTS):
             root['client%d' % i] = PersistentMapping(transfers=0)
+        root['transfers'] = Length()
     db.close()
 
 
-def total(root):
-    return sum([root['account%d' % i]['money'] for i in range(ACCOUNTS)])
+def check(root):
+    """AssertionError if this snapshot is wrong."""
+    total = sum([root['account%d' % i]['money'] for i in range(ACCOUNTS)])
+    assert total == ACCOUNTS * MONEY, 'a snapshot shows %d' % total
+    counts = [root['client%d' % i]['transfers'] for i in range(CLIENTS)]
+    assert root['transfers']() == sum(counts), '%d transfers are %s' % (root['transfers'](), counts)
 
 
 class Client:
@@ -71,13 +78,14 @@ class Client:
     def transfer(self):
         root = self.root
         if self.random.random() < .2:
-            assert total(root) == ACCOUNTS * MONEY, 'a snapshot shows %d' % total(root)
+            check(root)
         giver, taker = self.random.sample(range(ACCOUNTS), 2)
         amount = self.random.randrange(100)
         root['account%d' % giver]['money'] -= amount
         root['account%d' % taker]['money'] += amount
         me = root['client%d' % self.number]
         me['transfers'] += 1
+        root['transfers'].change(1)
         self.tm.commit()
         self.log.write('%d %d\n' % (me['transfers'], int.from_bytes(me._p_serial)))
 
