@@ -22,6 +22,7 @@ from ..protocol.limits import (CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_DELAY_M
                                STOP_GRACE)
 from . import oracles
 from .application import load
+from .checks import Checks
 from .calm import Calm
 from .choices import choose_cluster
 from .faults import Faults
@@ -96,6 +97,7 @@ class Run:
         self.stops = rnd.random() < .5
         if self.operator is not None:
             self.operator.changes = rnd.random() < .6
+        self.checks = Checks(sim, rnd) if rnd.random() < .3 else None
         sim.on_application = self.workers.give
 
     def __call__(self):
@@ -155,6 +157,8 @@ class Run:
                 sim.run_for(.05)
         if self.operator is not None:
             self.operator.begin()
+        if self.checks is not None:
+            self.checks.begin()
         if not early:
             self._require(lambda: not self.workers.waiting_for_setup, BOOT,
                           lambda: 'the first objects are made')

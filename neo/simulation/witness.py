@@ -1,8 +1,9 @@
 """What must be true at the moment when something is said: sees all machines at once, as nobody in
 the world can."""
 from ..protocol.limits import LOCK_PATIENCE
-from ..protocol.packets import (ClientIsSilent, Error, Finish, Load, RequestTerm, TableInForce)
-from ..protocol.types import ErrorCode, NodeKind
+from ..protocol.packets import (ClientIsSilent, Error, Finish, Load, NodesChanged, RequestTerm,
+                                TableInForce, WriteTable)
+from ..protocol.types import CellState, ErrorCode, NodeKind
 
 # Why nodes close others who keep to the protocol.
 EXPECTED = 'no sign of life', 'did not say who it is', 'says nothing', 'obeys a later term'
@@ -92,5 +93,20 @@ def _has(engine, ttid):
         locked[0] == ttid for locked in engine.locked())
 
 
-WITNESSES = {RequestTerm.Answer: promises, TableInForce: puts_in_force, Finish.Answer: commits,
-             Error: closes, ClientIsSilent: calls_silent, Load.Answer: shows}
+def throws_away(process, packet):
+    """No cell is corrupted where nothing was done to a disk, and no copies are told to differ."""
+    if process.world.intact and any(
+            cell.state == CellState.CORRUPTED for row in packet.table.rows for cell in row):
+        process.world.violation('%s finds copies that differ: %s' % (
+            process.label, process.node.tables.newest))
+
+
+def doubts(process, packet):
+    for info in packet.nodes if process.world.intact else ():
+        if 'copies differ' in info.condition:
+            process.world.violation('%s says of %s: %s' % (process.label, info.id, info.condition))
+
+
+WITNESSES = {RequestTerm.Answer: promises, WriteTable: throws_away, NodesChanged: doubts,
+             TableInForce: puts_in_force, Finish.Answer: commits, Error: closes,
+             ClientIsSilent: calls_silent, Load.Answer: shows}

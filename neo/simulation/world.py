@@ -53,6 +53,7 @@ class World:
         self.counts = Counter()     # packets by kind, deaths, …
         self.promises = {}          # (identity of a voter, term) -> identity of the candidate
         self.reigns = {}            # term -> label of its primary
+        self.intact = False         # no disk was made to differ from others
         self.in_force = None        # PartitionTable: the highest that was
         self.exits = []             # (machine name, status, message)
         self.slice_rows = 300       # of background work at once, at most

@@ -6,9 +6,9 @@ from neo.master.comparison import Locked
 from neo.master.node import Master
 from neo.master.tables import Tables
 from neo.master.transactions import Finishing, Transactions
-from neo.protocol.packets import (GiveWay, Lock, NodesChanged, RequestTerm, ReserveOids, Settle,
-                                  TableChanged, Vote, WhatBecameOf)
-from neo.protocol.types import NodeKind, Unfinished
+from neo.protocol.packets import (Digest, GiveWay, Lock, NodesChanged, RequestTerm, ReserveOids,
+                                  Settle, TableChanged, Vote, WhatBecameOf)
+from neo.protocol.types import ClusterState, NodeKind, Unfinished
 from neo.storage import serve_master
 from neo.storage.node import Storage
 
@@ -377,7 +377,15 @@ class MasterThatDoesNotHeed(Master):
         return False
 
 
+# -- copies that are equal are taken for different -----------------------------------------------
+@handles(Digest, sender=MASTER, phase=ClusterState.RUNNING)
+def digest_of_nobody_else(node, peer, packet, request_id):
+    node.answer(peer, request_id, Digest.Answer(node.identity, 1, False, packet.stop))
+
+
 PLANTS = {
+    'a digest is of more than the content': {'storage': with_handler(
+        Storage, digest_of_nobody_else)},
     'a lock is not durable': {'storage': VolatileLocks},
     'told before the last lock': {'master': HastyMaster},
     'no base is compared': {'storage': CarelessStorage},
