@@ -1,5 +1,4 @@
-"""The next partition table when an operator changes the cluster (docs/architecture.md,
-"Balance").
+"""The next partition table when an operator changes the cluster (docs/decisions/balance.md).
 
     first      of a new cluster
     tweak      each row gets as many copies as are wanted, spread evenly over the storages and over
