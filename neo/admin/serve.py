@@ -2,7 +2,7 @@
 from ..cluster.context import Context
 from ..cluster.node import Refused, handles
 from ..protocol.packets import (AddStorages, Check, DescribeCluster, DescribeIds, DropStorage,
-                                Error, KillNode, SetClusterState, SetReplicas, Tweak)
+                                Error, KillNode, SetClusterState, SetReplicas, Truncate, Tweak)
 from ..protocol.types import ErrorCode, NodeKind
 
 CTL = NodeKind.CTL
@@ -70,7 +70,7 @@ def describe(admin, peer, packet, request_id):
         admin.ask(admin.primary, DescribeIds(), Description(peer, request_id))
 
 
-@handles(SetClusterState, AddStorages, Tweak, DropStorage, SetReplicas, KillNode, Check,
+@handles(SetClusterState, AddStorages, Tweak, DropStorage, SetReplicas, KillNode, Check, Truncate,
          sender=CTL)
 def pass_on(admin, peer, packet, request_id):
     if admin.primary is None:

@@ -2,6 +2,7 @@
 
 A table is a value: every change makes another one, with the next ptid.
 """
+from ..protocol.limits import MAX_CUTS
 from ..protocol.types import Cell, CellState, Table, TableKey
 from .ids import node_order
 
@@ -13,14 +14,16 @@ LETTERS = {CellState.UP_TO_DATE: 'U', CellState.OUT_OF_DATE: 'O', CellState.FEED
 
 class PartitionTable:
     """`rows[i]` maps the storages that have a cell of row i to its CellState; `masters` are the
-    ids of those that vote."""
+    ids of those that vote; `cuts` see cuts.py."""
 
-    __slots__ = ('term', 'ptid', 'key', 'replicas', 'rows', 'partitions', 'masters', 'readable',
-                 'writable', '_storages', '_readers', '_packed', '_out_of_date', '_corrupted')
+    __slots__ = ('term', 'ptid', 'key', 'replicas', 'rows', 'partitions', 'masters', 'cuts',
+                 'readable', 'writable', '_storages', '_readers', '_packed', '_out_of_date',
+                 '_corrupted')
 
-    def __init__(self, term, ptid, replicas, rows, masters=()):
+    def __init__(self, term, ptid, replicas, rows, masters=(), cuts=()):
         self.term, self.ptid, self.replicas = term, ptid, replicas
         self.masters = tuple(sorted(masters, key=node_order))
+        self.cuts = tuple(cuts)
         self.key, self.partitions = TableKey(term, ptid), len(rows)
         self.rows = [dict(sorted(row.items(), key=lambda cell: node_order(cell[0])))
                      for row in rows]
@@ -38,13 +41,13 @@ class PartitionTable:
         """From the `Table` of the protocol."""
         return cls(packed.term, packed.ptid, packed.replicas,
                    [{cell.storage: CellState(cell.state) for cell in row}
-                    for row in packed.rows], packed.masters)
+                    for row in packed.rows], packed.masters, packed.cuts)
 
     def pack(self):
         if self._packed is None:
             self._packed = Table(self.term, self.ptid, self.replicas, tuple(
                 tuple(Cell(storage, int(state)) for storage, state in row.items())
-                for row in self.rows), self.masters)
+                for row in self.rows), self.masters, self.cuts)
         return self._packed
 
     def storages(self):
@@ -91,7 +94,12 @@ class PartitionTable:
 
     def rewritten(self, term):
         """The same cells, as the first table of the primary of `term`."""
-        return PartitionTable(term, self.ptid + 1, self.replicas, self.rows, self.masters)
+        return self._changed(term=term)
+
+    def _changed(self, **changes):
+        return PartitionTable(**dict(
+            term=self.term, ptid=self.ptid + 1, replicas=self.replicas, rows=self.rows,
+            masters=self.masters, cuts=self.cuts) | changes)
 
     def outdated(self, cells):
         """The next one of the same primary, with these cells, (row, storage), out of date."""
@@ -109,17 +117,20 @@ class PartitionTable:
         rows = [dict(row) for row in self.rows]
         for row, storage in cells:
             rows[row][storage] = state
-        return PartitionTable(self.term, self.ptid + 1, self.replicas, rows, self.masters)
+        return self._changed(rows=rows)
 
     def next(self, rows=None, replicas=None):
         """The next one of the same primary, with other rows, or another number of copies."""
-        return PartitionTable(self.term, self.ptid + 1,
-                              self.replicas if replicas is None else replicas,
-                              self.rows if rows is None else rows, self.masters)
+        return self._changed(replicas=self.replicas if replicas is None else replicas,
+                             rows=self.rows if rows is None else rows)
 
     def with_masters(self, masters):
         """The next one of the same primary, in which these masters vote."""
-        return PartitionTable(self.term, self.ptid + 1, self.replicas, self.rows, masters)
+        return self._changed(masters=masters)
+
+    def cut(self, cut):
+        """The next one of the same primary, of another history."""
+        return self._changed(cuts=(*self.cuts, cut)[-MAX_CUTS:])
 
     def without(self, storages):
         """The next one of the same primary, with all that these have to be read out of date."""

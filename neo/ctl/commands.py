@@ -4,7 +4,7 @@ import re
 
 from ..cluster.ids import LETTERS, tid_at
 from ..protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, KillNode,
-                                SetClusterState, SetReplicas, Tweak)
+                                SetClusterState, SetReplicas, Truncate, Tweak)
 from ..protocol.types import ClusterState, MAX_ID, MAX_TID, NodeKind
 from . import show
 
@@ -135,6 +135,10 @@ def _kill(options):
     return message(KillNode(options.node))
 
 
+def _truncate(options):
+    return message(Truncate(options.tid))
+
+
 def _check(options):
     rows = tuple([it for it in options.arguments if isinstance(it, tuple)])
     tids = [it for it in options.arguments if not isinstance(it, tuple)]
@@ -224,13 +228,15 @@ def _add_changes(commands, add):
               ' now, or within the given TIDs')
     sub.add_argument('arguments', nargs='+', type=_check_argument, metavar='ARGUMENT',
                      help='[PARTITION]:[REFERENCE]… [MIN_TID [MAX_TID]]; `:` is all rows')
+    sub = add(commands, 'truncate', _truncate, 'bring the whole cluster back to a tid: all that was'
+              ' committed after it is removed, for good, without a question')
+    sub.add_argument('tid', type=tid, metavar='TID', help='tid:0x…, tid:N, or a UNIX timestamp')
     sub = add(commands, 'kill', _kill, 'end the process of a storage or of an admin node')
     sub.add_argument('node', type=node, metavar='NODE')
 
 
 def _add_unavailable(commands, add):
     """What comes later is known, so that it is refused for what it is."""
-    _add_later(commands, add, 'truncate').add_argument('tid', type=tid)
     _add_later(commands, add, 'flush_log')
 
 

@@ -1,12 +1,14 @@
 """Which cluster this is: two of one name never mix."""
 import logging
 
+from ..cluster.cuts import knows
 from ..cluster.node import Refused
 from ..protocol.types import ErrorCode, NodeKind
 
 
 class Cluster:
-    """`id` and `history` come with the first storage that knows them, or are made for a new one."""
+    """`id` and `history`, before all cuts, come with the first storage that knows them, or are made
+    for a new one."""
 
     def __init__(self, name):
         self.name = name
@@ -19,11 +21,13 @@ class Cluster:
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is the master of cluster %s, not of %s'
                           % (self.name, packet.cluster))
 
-    def is_another(self, packet):
-        """Does who identifies itself know a cluster, and not this one?"""
+    def is_another(self, packet, cuts=()):
+        """Does who identifies itself know a cluster, and not this one?  A storage may be of a
+        history from which `cuts` lead to this one."""
         return packet.cluster_id is not None and self.id is not None and (
             packet.cluster_id != self.id or
-            packet.kind == NodeKind.STORAGE and packet.history != self.history)
+            packet.kind == NodeKind.STORAGE and self.certain
+            and not knows(cuts, self.history, packet.history))
 
     def refuse(self, node, packet):
         """`packet` is of a storage of another cluster.  Until this one has run, it may just as well

@@ -7,6 +7,8 @@ was put back to an older copy, or has lied about what was written.
 """
 from collections import namedtuple
 
+from ..cluster.cuts import is_removed, made
+
 Missing = namedtuple('Missing', 'row tid knows holders')
 Missing.__doc__ = """No readable cell of `row` has transaction `tid`, of which the storages `knows`
 know that it was told; `holders` are [(storage, last tid it knows of there)]."""
@@ -48,26 +50,32 @@ def last_told(told):
 
 
 class Locked:
-    """A transaction that is locked somewhere, and what becomes of it."""
+    """A transaction that is locked somewhere, and what becomes of it.  One that is `removed` was
+    settled and then removed by who has a truncation behind it: who has only settled it still has to
+    know that it was told."""
 
-    def __init__(self, it, table, has):
-        self.it = it
+    def __init__(self, it, table, has, removed):
+        self.it, self.removed = it, removed
         self.cells = {id for row in it.rows for id in table.readable[row] if id in has}
         self.having = {id for id in self.cells if it.ttid in has[id]}
 
     @property
     def uncertain(self):
         """Storages that may have it unlocked: then it was told."""
-        return self.cells - self.having
+        return set() if self.removed else self.cells - self.having
 
     def is_kept(self, found, table):
         """`found`: the storages that have it unlocked.  `table` is the one in force, without the
         cells that are behind."""
+        if self.removed:
+            return bool(self.having)
         readable = {id for row in self.it.rows for id in table.readable[row]}
         return bool(found) or self.having >= self.cells & readable
 
     def lacking(self, found, table):
         """Readable cells in which it should be, once it is kept, and is not."""
+        if self.removed:
+            return []
         return [(row, id) for row in self.it.rows for id in table.readable[row]
                 if id in self.cells and id not in self.having and id not in found]
 
@@ -78,7 +86,14 @@ def all_locked(table, states):
     found = {}
     for state in states.values():
         found.update(locked_by(state))
-    return [Locked(found[ttid], table, has) for ttid in sorted(found)]
+    cuts = made_by_any(table, states)
+    return [Locked(it, table, has, is_removed(cuts, it.tid)) for _, it in sorted(found.items())]
+
+
+def made_by_any(table, states):
+    """The truncations that some storage with a readable cell has made."""
+    return max([made(table.cuts, states[id].history) for id in table.readers()
+                if id in states and states[id].history is not None], key=len, default=())
 
 
 def contradictions(states):

@@ -10,12 +10,14 @@
 import logging
 
 from ..cluster.addresses import readable
-from ..cluster.ids import utc
+from ..cluster.cuts import history_of
+from ..cluster.ids import tid_text, utc
 from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
 from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_reason
-from . import announcements, commits, filling, orders, outcomes, reports, verification, voter
+from . import (announcements, commits, filling, orders, outcomes, reports, truncation,
+               verification, voter)
 from .checking import CHECK, MEND, Checking
 from .clock import Clock
 from .cluster import Cluster
@@ -80,6 +82,8 @@ class Master(Node):
         self.waiting = {}               # connection -> (peer, Identify, request id) of clients
         self._awaited = None            # Pending: the first one when it was looked at last
         self.ordered = orders.Ordered()
+        self.history = None             # the one that is served
+        self.truncations = []           # truncation.Order that is not answered
 
     def starting(self):
         self.log('master of cluster %s on %s:%d', self.cluster.name, *self.address)
@@ -207,7 +211,7 @@ class Master(Node):
         if packet.term >= MAX_TERM - 1:
             raise Refused(ErrorCode.REFUSED, 'term %d is above all that can be' % packet.term)
         members, cluster = self.members, self.cluster
-        another = cluster.is_another(packet)
+        another = cluster.is_another(packet, self.cuts)
         if another and (cluster.certain or any(
                 other.data.cluster_id is not None for other in members.storages.values())):
             cluster.refuse(self, packet)
@@ -221,6 +225,12 @@ class Master(Node):
             self.part(namesake, 'its id belongs to a storage that was there before')
         self._join(peer, packet, request_id)
         self.recovery.joined(self, peer)
+
+    @property
+    def cuts(self):
+        """Those of the table in force, if that is known."""
+        table = self.tables.in_force or self.tables.newest
+        return table.cuts if table else ()
 
     def _give_up(self):
         """The storages of the cluster that was here first have left before it ran, or it is only
@@ -244,7 +254,8 @@ class Master(Node):
         self.accept(peer, kind, id)
         table = self.tables.newest
         self.answer(peer, request_id, Identify.Answer(
-            self.id, id, self.cluster.id, self.cluster.history, self.term, peer.data.session,
+            self.id, id, self.cluster.id, history_of(self.cuts, self.cluster.history), self.term,
+            peer.data.session,
             self.transactions.last_told if self.transactions else 0,
             table.partitions if table else 0))
         self.log('%s has joined', self.members.describe(id))
@@ -315,7 +326,10 @@ class Master(Node):
 
     def table_is_in_force(self):
         """Another one than before."""
-        if self.phase in SERVING:
+        if self.phase in SERVING and truncation.is_due(self):
+            self.begin_again('the operator brings the cluster back to %s' % tid_text(
+                self.cuts[-1].tid))
+        elif self.phase in SERVING:
             announcements.table_changed(self)
             commits.take_parked(self)
             self.filling.table_changed(self)
@@ -488,6 +502,7 @@ class Master(Node):
         self.transactions = Transactions(self.term, last_told, last_given)
         self.oids = Oids(next_oid, self.amounts.oids_reserved)
         self.outcomes, self.confirmation = Outcomes(), Confirmation()
+        self.history = history_of(self.cuts, self.cluster.history)
         self.change_phase(RUNNING)
         self.filling, self.checking = Filling(self.tables.in_force), Checking()
         for peer in [*self.tables.holders(self), *self.members.admins.values()]:
@@ -502,6 +517,7 @@ class Master(Node):
                 self._accept_client(peer, packet, request_id)
             except Refused as refusal:
                 self.refuse(peer, request_id, refusal.error, str(refusal))
+        truncation.answer(self)
         requests, self.creation.requests = self.creation.requests, []
         for peer, request_id in requests:
             self.answer(peer, request_id, SetClusterState.Answer('the cluster is running'))
@@ -557,4 +573,4 @@ class Master(Node):
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 
     handlers = handler_table(
-        announcements, commits, filling, orders, outcomes, reports, voter)
+        announcements, commits, filling, orders, outcomes, reports, truncation, voter)

@@ -12,6 +12,7 @@ next recovery needs.
 import logging
 
 from ..cluster.context import Context
+from ..cluster.cuts import knows
 from ..cluster.ids import tid_text
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, RequestTerm
@@ -227,6 +228,9 @@ def waiting_for(node, table, states):
     for id, state in states.items():
         if not comparison.is_sound(state, table.partitions):
             return 'waiting for another database of %s: it speaks of rows that the table has not' \
+                % node.members.describe(id)
+        if state.history is not None and not knows(table.cuts, node.cluster.history, state.history):
+            return 'waiting for another database of %s: it is of another history' \
                 % node.members.describe(id)
     for ttid, said in comparison.contradictions(states):
         return 'waiting for somebody to mend that transaction %s has two tids: %s' % (

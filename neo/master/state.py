@@ -22,7 +22,7 @@ class State:
         'format': FORMAT,
         'cluster': None,        # its name
         'cluster_id': None,     # random, from the creation of the cluster
-        'history': None,        # changed when history is
+        'history': None,        # likewise, before all cuts of the table
         'identity': None,       # of this master, random, for life
         'term': 0,              # the highest promised …
         'candidate': None,      # … to this master

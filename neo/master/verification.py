@@ -4,6 +4,7 @@
                anything else
     find       was a transaction that is only locked there unlocked elsewhere?
     settle     keep what was told, or is everywhere; drop the rest, everywhere
+    remove     what was truncated, where it is still there (truncation.py)
     serve      unlock what was kept
 
 Nothing outlives a loss of who is needed: recovery begins again, and cancels these steps.
@@ -14,7 +15,7 @@ from ..cluster.context import Context
 from ..cluster.ids import node_order
 from ..protocol.packets import Error, FindTransactions, Settle, Unlock
 from ..protocol.types import ClusterState, Span
-from . import comparison
+from . import comparison, truncation
 from .round import Poll, Round
 
 
@@ -133,12 +134,6 @@ class Obedience(Context):
 
 def settled(node, answers):
     verification = node.verification
-    # Tids of what was dropped are not given again, and nobody has heard of them.
-    states = verification.states.values()
-    last_told = max([answer.last_tid for answer in answers.values()]
-                    + [kept.tid for kept in verification.keep]
-                    + [told.tid for state in states for told in state.told])
-    last_given = max([last_told] + [state.last_tid for state in states])
     for kept in verification.keep:
         for peer in answers:
             node.send(peer, Unlock(kept.ttid))
@@ -146,7 +141,18 @@ def settled(node, answers):
     if verification.locked:
         node.log('of the transactions that were being committed, %d were finished and %d dropped',
                  len(verification.keep), dropped)
-    node.verification = None
+    truncation.remove(node, answers, serve)
+
+
+def serve(node, answers):
+    verification, node.verification = node.verification, None
+    # Tids of what was dropped or removed are not given again, and nobody hears of them.
+    states = verification.states.values()
+    last_told = max([answer.last_tid for answer in answers.values()] + truncation.there(
+        node, [kept.tid for kept in verification.keep]
+        + [told.tid for state in states for told in state.told]))
+    last_given = max([last_told] + [state.last_tid for state in states]
+                     + [cut.last for cut in node.tables.in_force.cuts])
     node.serve(last_told, last_given,
                max(state.oid_mark for state in states))
 
@@ -161,4 +167,7 @@ def settle_late(node, peer):
         return False
     peer.data.settled = True
     node.ask(peer, Settle(()), Obedience())
+    packet = truncation.removal(node, peer)
+    if packet:
+        node.ask(peer, packet, Obedience())
     return True

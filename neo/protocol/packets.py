@@ -107,13 +107,14 @@ class RequestTerm:
         unfinished: List(Unfinished)
         told: List(RowTid, MAX_PARTITIONS)      # of each row written by what it took part in
         clock: Time
+        history: Optional(Uuid)     # None: of no cluster yet
 
 
 @request(code=11, route='master -> storage, master -> master')
 class WriteTable:
     """Keep this as the newest table; durable before the answer."""
     cluster_id: Uuid
-    history: Uuid
+    history: Uuid                   # before all cuts of the table
     partitions: Count
     table: Table
     members: List(Member)           # whose the ids in the table are
@@ -526,6 +527,15 @@ class KillNode:
         message: Text
 
 
+@request(code=68, route='ctl -> admin, admin -> master')
+class Truncate:
+    """Bring the whole cluster back to this tid: what is above is removed."""
+    tid: Tid
+
+    class Answer:
+        message: Text
+
+
 # -- several masters (docs/decisions/masters.md) ------------------------------------------------
 @request(code=70, route='master -> storage, master -> master')
 class Canvass:
@@ -595,3 +605,15 @@ class FillProgress:
     rows: Count                     # that are not copied yet
     bytes: Count                    # copied since that began
     done: Count                     # thousandths of all, as far as it can tell
+
+
+@request(code=84, route='master -> storage')
+class RemoveAbove:
+    """What was committed above `tid` up to `last` is not in the history any more: the receiver is
+    of this one now.  Durable before the answer."""
+    history: Uuid
+    tid: Tid
+    last: Tid
+
+    class Answer:
+        last_tid: Tid               # the highest there is now

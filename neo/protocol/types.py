@@ -223,10 +223,14 @@ ErrorCodeType = Enum(ErrorCode)
 TableKey = Struct('TableKey', """The order of two tables: of a later primary, or later of the same
 one.""", term=Term, ptid=Count)
 Cell = Struct('Cell', storage=NodeId, state=CellStateType)
+Cut = Struct('Cut', """A truncation: the cluster goes from the history `former` to `history`, which
+has nothing above `tid` of what was committed before, up to `last`.""",
+             former=Uuid, history=Uuid, tid=Tid, last=Tid)
 Table = Struct('Table', """`masters` are those with a durable state: they vote, as storages with a
-readable cell do.""", term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
+readable cell do.  `cuts` are the truncations, the last one last.""",
+               term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
                rows=List(List(Cell, limits.MAX_CELLS), limits.MAX_PARTITIONS),
-               masters=List(NodeId, limits.MAX_MASTERS))
+               masters=List(NodeId, limits.MAX_MASTERS), cuts=List(Cut, limits.MAX_CUTS))
 Rows = List(Count, limits.MAX_PARTITIONS)       # of a partition table
 Member = Struct('Member', """Which storage or master has an id: it is known by its identity before
 it knows its id itself.  By its last name and address, people know it while it is away.  Storages

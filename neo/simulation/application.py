@@ -194,6 +194,10 @@ class Work:
         """It must still be what was read when this transaction commits."""
         self.attempt.checks[oid] = self._serials[oid]
 
+    def suspect(self, problem, before=None):
+        """What can't be in this snapshot, or in another one."""
+        self.history.suspects.append((before or self.before, problem))
+
     def begin(self):
         """Take a ttid before all else.  Whoever does so and then takes his time is older than most
         of those he meets."""
@@ -300,10 +304,14 @@ class Work:
 
     def _resolve(self, oid, base, serial):
         old = yield from load(self.application, oid, base + 1)
+        if old[0] != base:              # what was read is gone
+            self.suspect('%s read object %d of %d, which is not there' % (self.attempt, oid, base),
+                         base + 1)
+            raise GaveUp
         committed = yield from load(self.application, oid, serial + 1)
         if committed[0] != serial:
-            self.history.problems.append('%s was told that the serial of %d is %d and read %d' % (
-                self.attempt, oid, serial, committed[0]))
+            self.suspect('%s was told that the serial of %d is %d and read %d' % (
+                self.attempt, oid, serial, committed[0]), serial + 1)
         value = self.resolve(unpack(old[4]), unpack(committed[4]),
                              unpack(self.attempt.writes[oid][1]))
         self.attempt.writes[oid] = serial, pack(self.attempt.number, value)

@@ -1,6 +1,9 @@
 """What clients were told, as it happened: the oracles compare it with what is there at the end."""
 
 from collections import Counter
+from copy import copy
+
+from ..cluster.cuts import is_removed
 
 OPEN, FINISHING = 'open', 'finishing'
 COMMITTED, ABORTED, UNKNOWN = 'committed', 'aborted', 'unknown'
@@ -48,6 +51,9 @@ class History:
         self.conflicts = []         # (attempt, oid, base, serial that is current instead)
         self.oids = {}              # oid -> client it was given to
         self.problems = []          # what was wrong at once
+        self.suspects = []          # (before, the same): not if that snapshot was removed meanwhile
+        self.backwards = []         # (client, tid, oids, what it had heard of before)
+        self.truncated = []         # tids to which an operator was told that all was brought back
 
     def attempt(self, client, kind):
         attempt = Attempt(len(self.attempts), client, kind)
@@ -64,7 +70,7 @@ class History:
         heard = self.heard.setdefault(client, [])
         # Twice of one is no harm: as everything that has changed, and as an own one.
         if heard and heard[-1][0] > tid:
-            self.problems.append('%s heard of %d after %d' % (client, tid, heard[-1][0]))
+            self.backwards.append((client, tid, oids, heard[-1][0]))
         heard.append((tid, None if oids is None else frozenset(oids)))
 
     def told(self):
@@ -82,3 +88,43 @@ class History:
                     attempt.state = UNKNOWN
                 elif attempt.state == OPEN:
                     attempt.state = ABORTED
+
+    def without(self, cuts):
+        """What of this is to be compared with a past from which these Cuts have removed something.
+        Who had begun before may have seen some of both."""
+        def gone(tid):
+            return tid is not None and is_removed(cuts, tid)
+        left = copy(self)
+        left.attempts = [_without(attempt, gone) for attempt in self.attempts]
+        left.imported = {tid: left.attempts[attempt.number]
+                         for tid, attempt in self.imported.items()}
+        left.loads = [it for it in self.loads if not (
+            gone(it[3]) or gone(it[4]) or it[3] is None and gone(it[2] - 1))]
+        left.latest = [it for it in self.latest if it[3] is not None and not gone(it[3])]
+        left.chunks = [(*place, _present(transactions, gone), records and {
+            key: data for key, data in records.items() if not gone(key[0])})
+            for *place, transactions, records in self.chunks]
+        left.revisions = [it for it in self.revisions if not any(map(gone, it[-1]))]
+        left.heard = {client: [(tid, oids) for tid, oids in heard if oids is None or not gone(tid)]
+                      for client, heard in self.heard.items()}
+        left.backwards = [it for it in self.backwards if it[2] is not None or not gone(it[3])]
+        left.syncs = [it for it in self.syncs if not gone(it[-1])]
+        left.conflicts = [it for it in self.conflicts if not (gone(it[2]) or gone(it[3]))]
+        left.suspects = [it for it in self.suspects if not gone(it[0] - 1)]
+        return left
+
+
+def _present(transactions, gone):
+    return transactions and {tid: it for tid, it in transactions.items() if not gone(tid)}
+
+
+def _without(attempt, gone):
+    if not gone(attempt.tid) and not any(gone(tid) for tid, _ in attempt.imposed):
+        return attempt
+    attempt = copy(attempt)
+    attempt.told = None
+    if attempt.imposed:
+        attempt.imposed = [it for it in attempt.imposed if not gone(it[0])]
+    if not attempt.imposed and attempt.state == COMMITTED:
+        attempt.state = UNKNOWN
+    return attempt

@@ -1,7 +1,7 @@
-"""The operator: asks an admin node, as neoctl does, changes the cluster, and stops it."""
+"""The operator: asks an admin node, as neoctl does, changes, truncates and stops the cluster."""
 from ..ctl.node import Ctl
 from ..protocol.packets import (AddStorages, DescribeCluster, DropStorage, KillNode,
-                                SetClusterState, SetReplicas, Tweak)
+                                SetClusterState, SetReplicas, Truncate, Tweak)
 from ..protocol.types import ClusterState, NodeState
 
 NAME = 'O1'
@@ -11,10 +11,13 @@ CHANGE = .4                     # of the questions of one who changes things are
 
 class Operator:
     """Its machine is added to a Simulation; there is one question at a time.  While it `changes`
-    the cluster, it orders anything, whether that makes sense or not."""
+    the cluster, it orders anything, whether that makes sense or not.  `lowest` gives the tid below
+    which nothing is ever removed, or None as long as nothing may be."""
 
-    def __init__(self, sim, calm, rnd):
+    def __init__(self, sim, calm, rnd, lowest=lambda: None):
         self.sim = sim
+        self.lowest = lowest
+        self.truncations = rnd.choice([0, 0, 1, 3])     # that are still to come
         self.calm = calm
         self.rnd = rnd
         self.idle = True
@@ -39,7 +42,7 @@ class Operator:
         if self.active:
             if self.idle:
                 changes = self.changes and self.rnd.random() < CHANGE
-                self._ask(self._order() if changes else DescribeCluster())
+                self._ask(self._truncation() or (self._order() if changes else DescribeCluster()))
             self._next()
 
     def _order(self):
@@ -50,6 +53,16 @@ class Operator:
             Tweak((rnd.choice(ids),), rnd.random() < .2), Tweak((), False),
             DropStorage(rnd.choice(ids)), KillNode(rnd.choice(ids)),
             SetReplicas(rnd.choice([0, 1, 1, 2]))])
+
+    def _truncation(self):
+        """A Truncate, or None."""
+        lowest = self.lowest()
+        if not self.truncations or lowest is None or self.rnd.random() < .7:
+            return None
+        self.truncations -= 1
+        last = [attempt.tid for attempt in self.sim.history.attempts[-100:]
+                if attempt.tid is not None and attempt.tid >= lowest]
+        return Truncate(self.rnd.choice(last or [lowest]) + self.rnd.choice([0, 0, 1]))
 
     def _ask(self, request):
         self.idle = False
@@ -65,9 +78,18 @@ class Operator:
             self.sim.world.counts['order: %s %s' % (type(self._request).__name__, done)] += 1
         elif ctl.stops:
             self.stopped = ctl
+        elif type(ctl.request) is Truncate:
+            self._truncated(ctl)
         elif self.calm.covers(self._began):
             for complaint in self._complaints(ctl):
                 self.sim.world.violation('neoctl %s, while nothing is wrong' % complaint)
+
+    def _truncated(self, ctl):
+        if ctl.result is not None and 'removed' in ctl.result.message:
+            self.sim.world.counts['truncations'] += 1
+            self.sim.history.truncated.append(ctl.request.tid)
+        elif ctl.failure:
+            self.sim.world.trace.note('truncate says: %s' % ctl.failure)
 
     def _complaints(self, ctl):
         answer = ctl.result

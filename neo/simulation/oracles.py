@@ -2,6 +2,7 @@
 `History`, with what the engines hold, a `Past`.  Each oracle yields complaints."""
 from bisect import bisect_right
 
+from ..cluster.cuts import is_removed
 from .application import attempt_of, unpack
 from .history import ABORTED, COMMITTED, OPEN
 
@@ -134,6 +135,8 @@ def _differences(one, other):
 def ordered(history, past):
     """Tids grow, and each client hears of each transaction, with all objects of others."""
     tids = sorted(past.transactions)
+    for client, tid, _, before in history.backwards:
+        yield '%s heard of %d after %d' % (client, tid, before)
     for client, heard in history.heard.items():
         for tid, oids in heard:
             if oids is not None and tid not in past.transactions:
@@ -213,6 +216,16 @@ def syncs_are_true(history, past):
                 client, when, tid)
 
 
+def truncated(history, past):
+    """What was removed is nowhere, and what an operator has heard to be removed was."""
+    for tid in past.transactions.keys() | {tid for _, tid in past.data}:
+        if is_removed(past.cuts, tid):
+            yield '%d was removed, and is there' % tid
+    for tid in history.truncated:
+        if all(cut.tid != tid for cut in past.cuts):
+            yield 'all above %d was said to be removed, and is not' % tid
+
+
 def equal_replicas(history, past):
     return past.different
 
@@ -242,13 +255,15 @@ def sound(history, past, workloads):
 
 
 ORACLES = (durable, atomic, no_zombies, snapshot, current, listed, ordered, in_real_time,
-           no_lost_update, conflicts_are_true, syncs_are_true, equal_replicas,
+           no_lost_update, conflicts_are_true, syncs_are_true, truncated, equal_replicas,
            nothing_left_over)
 
 
 def judge(history, past, workloads):
     """All complaints of all oracles, each with the name of its oracle."""
-    for problem in history.problems:
+    if past.cuts:
+        history = history.without(past.cuts)
+    for problem in history.problems + [problem for _, problem in history.suspects]:
         yield 'at once: %s' % problem
     for oracle in ORACLES:
         for complaint in oracle(history, past):

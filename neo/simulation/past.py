@@ -22,6 +22,7 @@ class Past:
         self.transactions = {}
         self.revisions = {}
         self.data = {}
+        self.cuts = ()              # of the table
         self.different = []         # complaints: cells of one row that do not hold the same
         self.left_over = []         # complaints: what is of rows that are not there
 
@@ -36,6 +37,7 @@ class Past:
 def read_past(table, engines):
     """Collect a Past from `{storage id: engine}`, and compare the cells of each row."""
     past = Past()
+    past.cuts = table.cuts
     partitions = table.partitions
     for row in range(partitions):
         contents = {storage: _row(engines[storage], partitions, row)

@@ -93,7 +93,8 @@ class Run:
         self.faults = Faults(sim, Random('faults %s' % seed), self.old) if faults else None
         self.calm = Calm(sim.world)
         self.workers = Workers(sim, self.calm, rnd)
-        self.operator = Operator(sim, self.calm, rnd) if rnd.random() < .4 else None
+        self.operator = Operator(sim, self.calm, rnd, self._lowest) if (
+            rnd.random() < .4) else None
         self.stops = rnd.random() < .5
         if self.operator is not None:
             self.operator.changes = rnd.random() < .6
@@ -144,6 +145,13 @@ class Run:
             self.sim.world.violation(complaint)
         if self.sim.world.violations:
             raise Failed
+
+    def _lowest(self):
+        """The tid below which nothing may be removed: objects that the workloads use are there.
+        None: not now."""
+        if self.workers.waiting_for_setup or self.calm.began is not None:
+            return None
+        return self.workers.ready_tid
 
     # -- the phases -----------------------------------------------------------------------------
     def _boot(self):

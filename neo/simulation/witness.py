@@ -1,5 +1,6 @@
 """What must be true at the moment when something is said: sees all machines at once, as nobody in
 the world can."""
+from ..cluster.cuts import is_removed
 from ..protocol.limits import LOCK_PATIENCE
 from ..protocol.packets import (ClientIsSilent, Error, Finish, Load, NodesChanged, RequestTerm,
                                 TableInForce, WriteTable)
@@ -83,7 +84,7 @@ def commits(process, answer):
         if other.name[0] == 'S':
             with other.disk.unobserved() as engine:
                 if engine.get('id') in table.readable[answer.ttid % table.partitions] and not (
-                        _has(engine, answer.ttid)):
+                        _has(engine, answer.ttid) or is_removed(table.cuts, answer.tid)):
                     world.violation('%s of term %d acknowledges %d, which %s lacks, by %s' % (
                         process.label, node.term, answer.tid, other.name, table))
 

@@ -63,7 +63,11 @@ class Workers:
             yield from self._synchronize(application)
         workload = rnd.choice(self.workloads)
         work = Work(application, workload.kind, workload.resolve, self.clumsy)
-        yield from self._told(work.attempt, workload.transact(work, rnd))
+        try:
+            yield from self._told(work.attempt, workload.transact(work, rnd))
+        except (NoObject, NoRevision) as error:
+            work.suspect('%s: %r' % (application.label, error))     # only what is there is read
+            raise GaveUp from None
 
     def _synchronize(self, application):
         asked = self.sim.world.now
@@ -77,6 +81,8 @@ class Workers:
         began = self.sim.world.now
         try:
             return (yield from generator)
+        except (NoObject, NoRevision):
+            raise
         except NEOStorageError as error:
             self.calm.failed(attempt, began, error)
             raise
@@ -90,9 +96,6 @@ class Workers:
             return True
         except GaveUp:
             pass
-        except (NoObject, NoRevision) as error:
-            # Workloads read only what is there.
-            world.violation('%s: %r' % (application.label, error))
         except NEOStorageError as error:
             world.trace.note('%s: %r' % (application.label, error))
             yield .05

@@ -44,7 +44,7 @@ class Bank(Workload):
             for oid in self.oids:
                 total += yield from work.read(oid)
             if total != 100 * len(self.oids):
-                work.history.problems.append('%s reads %d in all accounts before %d, not %d' % (
+                work.suspect('%s reads %d in all accounts before %d, not %d' % (
                     work.attempt.client, total, work.before, 100 * len(self.oids)))
         source, target = rnd.sample(self.oids, 2)
         old = yield from work.read(source)
@@ -131,8 +131,7 @@ class Pairs(Workload):
         value = yield from work.read(mine)
         others = yield from work.read(other)
         if not (value or others):
-            work.history.problems.append('%s reads a pair of which none is set'
-                                         % work.attempt.client)
+            work.suspect('%s reads a pair of which none is set' % work.attempt.client)
         if value and others:
             work.check(other)
             work.write(mine, 0)
@@ -280,7 +279,7 @@ class Deletions(Workload):
             else:
                 try:
                     yield from load(application, oid, before)
-                    work.history.problems.append('object %d was read, and is deleted' % oid)
+                    work.suspect('object %d was read, and is deleted' % oid)
                 except (NoObject, NoRevision):
                     pass
                 work.write(oid, work.attempt.number)

@@ -39,6 +39,12 @@ class Cells:
         if len(corrupted) < len(self._state.corrupted):
             self._state.put(corrupted=tuple(sorted(corrupted)))
 
+    def lower_to(self, tid):
+        """What is above is removed."""
+        if any(complete > tid for complete in self.complete.values()):
+            self.complete = {row: min(complete, tid) for row, complete in self.complete.items()}
+            self._keep()
+
     def raise_to(self, rows, tid):
         for row in rows:
             self.complete[row] = tid

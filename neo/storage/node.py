@@ -45,7 +45,7 @@ class Storage(Node):
         self.master = None              # Peer of the one that was promised the highest term …
         self.term = None                # … on this connection
         self.session = 0                # number of this joining of that one
-        self.written = {}               # key -> Table: of this term, not in force yet
+        self.written = {}               # key -> WriteTable: of this term, not in force yet
         self.table = None               # PartitionTable in force
         self.partitions = self.state.partitions
         self.readable = frozenset()     # rows with a readable cell here

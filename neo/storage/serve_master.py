@@ -1,13 +1,16 @@
 """What a storage does for its primary: obey a term, keep tables, settle, lock and unlock."""
-from ..cluster.ids import LETTERS
+import logging
+
+from ..cluster.cuts import history_of, knows
+from ..cluster.ids import LETTERS, tid_text
 from ..cluster.node import Refused, handles
 from ..cluster.partition_table import PartitionTable
 from ..cluster.seek import FINAL
 from ..protocol.codec import ProtocolError
 from ..protocol.packets import (Canvass, ClusterStateChanged, ConfirmTerm, Drain, Error,
                                 FindTransactions, Identify, Leave, Lock, NodesChanged,
-                                RequestTerm, ReserveOids, Settle, TableChanged, TableInForce,
-                                Unlock, WhatBecameOf, WriteTable)
+                                RemoveAbove, RequestTerm, ReserveOids, Settle, TableChanged,
+                                TableInForce, Unlock, WhatBecameOf, WriteTable)
 from ..protocol.types import (MAX_OID, MAX_TID, ClusterState, ErrorCode, NodeKind, NodeState,
                               RowTid, TableKey)
 from . import claims, serve_clients
@@ -80,7 +83,8 @@ def request_term(node, peer, packet, request_id):
     node.answer(peer, request_id, RequestTerm.Answer(
         granted, state.term, state.table, state.in_force, state.members, engine.last_tid(),
         max(state.next_oid(), node.transactions.next_oid()), node.transactions.unfinished(),
-        [RowTid(*told) for told in engine.told()], float(node.now)))
+        [RowTid(*told) for told in engine.told()], float(node.now),
+        state.history if state.is_member else None))
 
 
 @handles(WriteTable, sender=MASTER)
@@ -92,7 +96,8 @@ def write_table(node, peer, packet, request_id):
         raise Refused(ErrorCode.REFUSED, 'a table of term %d, while %d is promised'
                       % (table.term, node.term))
     if state.is_member:
-        if (state.cluster_id, state.history) != (packet.cluster_id, packet.history):
+        if state.cluster_id != packet.cluster_id or not knows(
+                table.cuts, packet.history, state.history):
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'the database belongs to another cluster')
         if state.partitions != packet.partitions:
             raise Refused(ErrorCode.REFUSED, 'the cluster has %d partitions, not %d'
@@ -105,9 +110,9 @@ def write_table(node, peer, packet, request_id):
     if len(table.rows) != packet.partitions or not packet.partitions:
         raise Refused(ErrorCode.REFUSED, 'a table of %d rows for %d partitions'
                       % (len(table.rows), packet.partitions))
-    state.put(cluster_id=packet.cluster_id, history=packet.history, id=node.id,
-              partitions=packet.partitions, table=table, members=packet.members)
-    node.written[key] = table
+    state.put(cluster_id=packet.cluster_id, id=node.id, partitions=packet.partitions, table=table,
+              members=packet.members)
+    node.written[key] = packet
     node.filling.cells.table_written(node, table)
     node.masters.elected()
     node.durable()
@@ -117,10 +122,14 @@ def write_table(node, peer, packet, request_id):
 @handles(TableInForce, sender=MASTER)
 def table_in_force(node, peer, packet, request_id):
     obeyed(node, peer)
-    table = node.written.get(packet.key)
-    if table is not None:
+    written = node.written.get(packet.key)
+    if written is not None:
+        table = written.table
         node.written = {key: later for key, later in node.written.items() if key > packet.key}
         before = node.state.in_force and PartitionTable.unpack(node.state.in_force)
+        if before is None:
+            # There is nothing of a former one.
+            node.state.put(history=history_of(table.cuts, written.history))
         node.state.put(in_force=table)
         node.lazily()
         node.use_table(PartitionTable.unpack(table))
@@ -180,6 +189,22 @@ def find_transactions(node, peer, packet, request_id):
         span.ttid for span in packet.transactions
         if span.ttid not in locked and (
             span.tid in told or look(node, engine.find, span.first, span.tid))]))
+
+
+@handles(RemoveAbove, sender=MASTER, phase=RECOVERING)
+def remove_above(node, peer, packet, request_id):
+    obeyed(node, peer)
+    if packet.tid >= packet.last or node.transactions.kept:
+        raise Refused(ErrorCode.REFUSED, 'there is nothing to be removed, or something to settle')
+    node.log('what is above %s is removed', tid_text(packet.tid), level=logging.WARNING)
+    # Oids of what is removed are not given again.
+    node.state.put(history=packet.history, oid_mark=node.state.next_oid())
+    node.engine.truncate(packet.tid + 1, packet.last)
+    node.filling.cells.lower_to(packet.tid)
+    node.transactions.refresh()
+    node.tidy()
+    node.durable()
+    node.answer(peer, request_id, RemoveAbove.Answer(node.transactions.last_tid))
 
 
 @handles(ReserveOids, sender=MASTER)

@@ -17,7 +17,7 @@ class State:
         'format': FORMAT,
         'cluster': None,        # name of the cluster
         'cluster_id': None,     # random, from the creation of the cluster
-        'history': None,        # changed when history is
+        'history': None,        # likewise, till it is truncated: a new one then
         'identity': None,       # of this storage, random, for life
         'id': None,             # node id
         'partitions': 0,

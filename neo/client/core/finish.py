@@ -218,7 +218,7 @@ def welcomed(client, history, last_tid):
         client.catching_up = CatchingUp(client.heard, last_tid)
     else:
         client.heard = last_tid
-    if first:
+    if first or last_tid < client.last_tid:     # it was truncated
         client.last_tid = last_tid
     client.history = history            # last: it says that the others are known
     if client.outcomes.unknown:

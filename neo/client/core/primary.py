@@ -43,7 +43,9 @@ def _fault(client, answer):
         return 'its term is over'
     if answer.cluster_id is None or answer.history is None or answer.last_tid >= MAX_ID:
         return 'its greeting makes no sense'
-    if answer.history == client.history and answer.last_tid < client.heard:
+    # Who replaces another one drops what is cached in any case.
+    if (answer.history == client.history and answer.last_tid < client.heard
+            and not client.replaces):
         return ('its last transaction is %#x, and this client has been told of %#x: the cluster '
                 'has lost transactions' % (answer.last_tid, client.heard))
 

@@ -24,6 +24,11 @@ class Hidden:
         """The firsts of the ranges that have a tid of this one."""
         return [at for at, end in self.ranges.items() if at <= last and end >= first]
 
+    def around_all(self, first, last):
+        """`(the firsts of ranges that begin there, the last tid of these and of this one)`."""
+        inside = [at for at in self.ranges if first <= at <= last]
+        return inside, max([last, *[self.ranges[at] for at in inside]])
+
     def part(self, start, stop):
         """`(start, stop, next)`: the first part of start <= tid < stop in which nothing is hidden,
         and where to go on after it, or None."""

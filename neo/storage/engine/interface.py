@@ -157,6 +157,11 @@ class Engine(ABC):
     def remove_transactions(self, start, partitions, rows, amount):
         """The same with metadata, from tid `start` on."""
 
+    @abstractmethod
+    def truncate(self, first, last):
+        """Take all with first <= tid <= last out of the history, in one step; `clean` does the
+        work.  Nothing there may be locked or being prepared.  What was told stays told."""
+
     # -- cleaning -------------------------------------------------------------------------
     @property
     @abstractmethod

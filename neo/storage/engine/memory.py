@@ -369,6 +369,12 @@ class MemoryEngine(MemoryReads):
                 self._drop_metadata(tid)
         return found[-1] + 1 if len(found) == amount else None
 
+    def truncate(self, first, last):
+        inside, last = self._hidden.around_all(first, last)
+        for at in inside:
+            self._delete(self._hidden.ranges, at)
+        self._set(self._hidden.ranges, first, last)
+
     # -- cleaning -------------------------------------------------------------------------
     def _make_room(self, first, tid):
         """Nothing that was dropped may come back with what gets its tids."""

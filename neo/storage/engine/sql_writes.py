@@ -216,6 +216,13 @@ class SqlWrites(Engine):
             while not self._clean_range(other, AT_ONCE):
                 pass
 
+    def truncate(self, first, last):
+        self._change()
+        inside, last = self._hidden.around_all(first, last)
+        for at in inside:
+            self._show(at)
+        self._hide(first, last)
+
     # -- cleaning -------------------------------------------------------------------------
     @property
     def needs_cleaning(self):

@@ -46,7 +46,6 @@ def test_json_before_or_after_the_command():
 
 
 @pytest.mark.parametrize('typed, name', [
-    ('truncate tid:0x10', 'truncate'), ('truncate 1234567890.5', 'truncate'),
     ('flush_log', 'flush_log')])
 def test_what_is_not_built_is_refused(typed, name, capsys):
     assert neoctl.main([*NOBODY, *typed.split()]) == 1
@@ -84,8 +83,7 @@ def test_what_is_not_there_is_not_listed(typed, capsys):
     with pytest.raises(SystemExit):
         neoctl.main(typed.split())
     said = set(re.findall(r'\w+', ''.join(capsys.readouterr())))
-    assert not said & {'truncate', 'flush_log',
-                       'cert'}
+    assert not said & {'flush_log', 'cert'}
 
 
 def test_tids():

@@ -24,7 +24,7 @@ ROWS = ((('S1', U), ('S2', B)), (('S1', U), ('S2', F)), (('S2', C),))
 def description(**changes):
     found = DescribeCluster.Answer(
         ClusterState.RUNNING, '', 'test', b'\1' * 16, 'M1', NODES, 3,
-        Table.of((2, 14, 1, ROWS, ())), tid_at(1e9), 0x1f, ())
+        Table.of((2, 14, 1, ROWS, (), ())), tid_at(1e9), 0x1f, ())
     for name, value in changes.items():
         setattr(found, name, value)
     return found
@@ -69,7 +69,7 @@ def test_part_of_the_table():
 
 
 def test_ids_of_different_length_are_aligned():
-    table = Table.of((1, 1, 0, ((('S2', U), ('S10', U)),), ()))
+    table = Table.of((1, 1, 0, ((('S2', U), ('S10', U)),), (), ()))
     assert show.pt_lines(description(table=table, nodes=()))[1:] == ['S2  U U', 'S10 U U']
 
 
@@ -88,7 +88,7 @@ def test_storages_without_rows_are_shown():
 
 
 def test_what_is_or_would_be_moved():
-    answer = Tweak.Answer('what it does', Table.of((2, 15, 1, ROWS, ())))
+    answer = Tweak.Answer('what it does', Table.of((2, 15, 1, ROWS, (), ())))
     assert show.tweak_lines(answer) == ['S1 UU.', 'S2 OFC', 'what it does']
     assert show.tweak(answer)['storages'][1] == {'id': 'S2', 'cells': 'OFC'}
 
@@ -133,7 +133,7 @@ STORAGES = tuple(NodeInfo('S%d' % n, NodeKind.STORAGE, ('host', n), NodeState.RU
 
 
 def test_how_many_may_be_lost():
-    table = Table.of((1, 1, 1, ((('S1', U), ('S2', U)), (('S1', U), ('S2', F), ('S3', B))), ()))
+    table = Table.of((1, 1, 1, ((('S1', U), ('S2', U)), (('S1', U), ('S2', F), ('S3', B))), (), ()))
     found = description(table=table, nodes=STORAGES)
     assert 'may_lose   any 1 storage, no machine' in show.summary_lines(found)
     apart = [info._replace(topology=info.id) for info in STORAGES]
@@ -152,7 +152,7 @@ def test_how_many_may_be_lost():
     ((('S3', 0, 3600),), 3600, 'filling    S3: 1 row out of date, 0.0 MiB are copied, about'
      ' 1 h 0 min left')])
 def test_what_is_filled(filling, seconds, said):
-    table = Table.of((1, 1, 1, ((('S1', U), ('S2', U)), (('S1', U), ('S2', F), ('S3', B))), ()))
+    table = Table.of((1, 1, 1, ((('S1', U), ('S2', U)), (('S1', U), ('S2', F), ('S3', B))), (), ()))
     found = description(table=table, nodes=STORAGES, filling=tuple(map(Filling._make, filling)))
     assert said in show.summary_lines(found)
     one, = show.summary(found)['filling']

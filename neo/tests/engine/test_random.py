@@ -118,6 +118,12 @@ class Player:
     def raise_told(self):
         self.call('raise_told', [(row, self.rnd.randrange(self.state[1] + 2)) for row in (1, 3)])
 
+    def truncate(self):
+        """Where nothing is locked or being prepared."""
+        if 'locked' not in self.state[0].values():
+            last = self.next_id()
+            self.call('truncate', max(1, last - self.rnd.randrange(40)), last)
+
     def commit(self):
         self.call('commit')
         self.committed = dict(self.state[0]), self.state[1]
@@ -131,8 +137,8 @@ class Player:
     def step(self):
         getattr(self, self.rnd.choices(
             ['put', 'pend', 'prepare', 'lock', 'unlock', 'forget', 'clean', 'replace', 'raise_told',
-             'commit', 'reopen'],
-            [2, 6, 2, 8, 6, 1, 2, 2, 1, 3, 1])[0])()
+             'commit', 'reopen', 'truncate'],
+            [2, 6, 2, 8, 6, 1, 2, 2, 1, 3, 1, .5])[0])()
 
     def answers(self, database):
         rnd = random.Random(self.state[1])

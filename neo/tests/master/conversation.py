@@ -83,19 +83,19 @@ class Conversation(driven.Driven):
 UP = int(CellState.UP_TO_DATE)
 
 
-def table(*storages, term=3, ptid=5, replicas=0, partitions=2):
+def table(*storages, term=3, ptid=5, replicas=0, partitions=2, cuts=()):
     """All rows on all of these storages."""
     return Table(term, ptid, replicas, tuple(tuple(Cell(s, UP) for s in storages)
-                                             for _ in range(partitions)), ())
+                                             for _ in range(partitions)), (), cuts)
 
 
 def grant(storage, table=None, members=(), last_tid=0, mark=0, unfinished=(), told=(), clock=0.0,
-          was_in_force=True):
+          was_in_force=True, history=None):
     """A storage obeys the term it is asked for; it has been told that `table` is in force."""
     packet, request_id = storage.last(RequestTerm)
     storage.say(RequestTerm.Answer(
         True, packet.term, table, table if was_in_force else None, members, last_tid, mark,
-        unfinished, told, storage.driven.now + clock), request_id)
+        unfinished, told, storage.driven.now + clock, history), request_id)
 
 
 def write(storage):

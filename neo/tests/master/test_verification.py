@@ -78,15 +78,15 @@ def test_what_is_in_no_copy_is_waited_for():
     """Each row has one copy; S2 took part in a transaction of both."""
     only = ((('S1', UP),), (('S2', UP),))
     talk = Conversation()
-    old = talk.known(1, table=(3, 5, 0, only, ()), told=[(0, 700), (1, 700)])
-    other = talk.known(2, table=(3, 5, 0, only, ()), told=[(0, 1000), (1, 1000)])
+    old = talk.known(1, table=(3, 5, 0, only, (), ()), told=[(0, 700), (1, 700)])
+    other = talk.known(2, table=(3, 5, 0, only, (), ()), told=[(0, 1000), (1, 1000)])
     assert talk.node.phase == RECOVERING
     assert not old.hears(WriteTable) and not other.hears(WriteTable)
     for text in ('%#018x' % 1000, 'in row 0', 'known by S2 (storage_02, 10.0.0.2:1234)',
                  'S1 (storage_01, 10.0.0.1:1234) has the row up to %#018x' % 700):
         assert text in talk.node.reason
     old.leave()
-    good = talk.known(1, table=(3, 5, 0, only, ()), told=[(0, 1000), (1, 700)])
+    good = talk.known(1, table=(3, 5, 0, only, (), ()), told=[(0, 1000), (1, 700)])
     assert write(good).table.rows == only       # row 1 is not its own
 
 
@@ -95,7 +95,7 @@ def test_who_has_ordered_a_start_hears_what_is_in_no_copy():
     talk = Conversation(partitions=3)
     admin = talk.admin()
     lacking, unlocked, holding = [
-        talk.known(number, ['S1', 'S2', 'S3'], table=(3, 5, 0, each, ()), unfinished=unfinished)
+        talk.known(number, ['S1', 'S2', 'S3'], table=(3, 5, 0, each, (), ()), unfinished=unfinished)
         for number, unfinished in ((1, []), (2, []), (3, [locked(50, 1000, 0, 1)]))]
     for storage in lacking, unlocked, holding:
         write(storage)
@@ -124,8 +124,8 @@ def test_who_can_not_tell_what_it_has_is_waited_for():
 def test_many_missing_rows_are_named_in_a_line():
     every = tuple((('S%d' % (row % 2 + 1), UP),) for row in range(1000))
     talk = Conversation()
-    talk.known(1, table=(3, 5, 0, every, ()), told=[(row, 7) for row in range(1000)])
-    talk.known(2, table=(3, 5, 0, every, ()), told=[(row, 1000) for row in range(1000)])
+    talk.known(1, table=(3, 5, 0, every, (), ()), told=[(row, 7) for row in range(1000)])
+    talk.known(2, table=(3, 5, 0, every, (), ()), told=[(row, 1000) for row in range(1000)])
     assert 'and likewise in 497 more rows' in talk.node.reason and len(talk.node.reason) < 2000
 
 
@@ -172,7 +172,7 @@ def test_a_vote_alone_is_dropped():
 
 
 def test_only_cells_of_rows_it_wrote_count():
-    split = (3, 5, 0, ((('S1', UP),), (('S2', UP),)), ())
+    split = (3, 5, 0, ((('S1', UP),), (('S2', UP),)), (), ())
     assert decided({'table': split, 'unfinished': [locked(50, 1000, 0)]}, {'table': split}) == [50]
     assert decided({'table': split, 'unfinished': [locked(50, 1000, 0, 1)]},
                    {'table': split}) == []
@@ -298,7 +298,8 @@ def test_somebody_of_a_higher_term_comes_while_the_table_is_written():
 def test_a_term_that_can_not_be_is_not_taken_over():
     talk, (first, second) = states({}, {})
     newcomer = talk.storage()
-    newcomer.reply(RequestTerm, False, MAX_TERM, None, None, (), 0, 0, (), (), talk.now)
+    newcomer.reply(RequestTerm, False, MAX_TERM, None, None, (), 0, 0, (), (), talk.now,
+                   None)
     assert not newcomer.open and talk.node.term == 4
     write(first), write(second)
     assert first.hears(Settle)

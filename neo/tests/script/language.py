@@ -291,7 +291,10 @@ class Script:
         self._ctl(admin, 'print', *words)
 
     def a_order(self, admin, *words):
-        self._ctl(admin, *words)
+        """`tid:A` is the tid with that name."""
+        number = self.stage.names.number
+        self._ctl(admin, *['tid:%d' % number(word[4:]) if word.startswith('tid:') else word
+                           for word in words])
 
     def a_start(self, admin):
         self._ctl(admin, 'start')

@@ -31,7 +31,7 @@ def metadata(*oids, tid=None):
 
 
 def table(term=1, ptid=1, rows=PARTITIONS, owner='S1', state=CellState.UP_TO_DATE):
-    return Table(term, ptid, 0, tuple((Cell(owner, int(state)),) for _ in range(rows)), ())
+    return Table(term, ptid, 0, tuple((Cell(owner, int(state)),) for _ in range(rows)), (), ())
 
 
 class Party(driven.Party):

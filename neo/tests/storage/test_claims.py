@@ -26,7 +26,7 @@ def script(script):
 def half(state=CellState.UP_TO_DATE):
     """A table of which only the even rows are here."""
     return Table(1, 1, 0, tuple(
-        (Cell('S1' if row % 2 == 0 else 'S2', int(state)),) for row in range(PARTITIONS)), ())
+        (Cell('S1' if row % 2 == 0 else 'S2', int(state)),) for row in range(PARTITIONS)), (), ())
 
 
 def undo(oid, data_tid, tid=None):

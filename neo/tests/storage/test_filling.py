@@ -24,7 +24,7 @@ def cells(term, ptid, letters):
     """A table: `letters` of S1 by row, U, O or a dot; S2 has all of them up to date."""
     states = {'U': [Cell('S1', int(UP))], 'O': [Cell('S1', int(OUT))], '.': []}
     return Table(term, ptid, 1, tuple(
-        (*states[letter], Cell('S2', int(UP))) for letter in letters), ())
+        (*states[letter], Cell('S2', int(UP))) for letter in letters), (), ())
 
 
 class Source:

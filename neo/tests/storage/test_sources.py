@@ -23,7 +23,7 @@ def script():
     script.recover(script.m, cells=Table(1, 1, 2, tuple(
         (Cell('S1', int(CellState.OUT_OF_DATE if row == 0 else CellState.UP_TO_DATE)),
          Cell('S2', int(CellState.UP_TO_DATE)), Cell('S3', int(CellState.UP_TO_DATE)))
-        for row in range(PARTITIONS)), ()))
+        for row in range(PARTITIONS)), (), ()))
     script.s2, script.s3 = Source(script), Source(script, 'S3', OTHER)
     for source in script.s2, script.s3:
         for tid in range(10, 14):
