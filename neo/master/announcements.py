@@ -97,7 +97,8 @@ def describe_to(master, peer):
     elif peer.kind == NodeKind.CLIENT:
         ids = storages(master)
     else:
-        ids = [*members.admins, *members.clients, *master.fellows.announced, *storages(master)]
+        ids = [*members.admins, *members.clients, master.id, *master.fellows.by_id(master),
+               *storages(master)]
     master.send(peer, NodesChanged(tuple([node_info(master, id) for id in ids]), ()))
     if tables.in_force is not None and master.phase in SERVING:
         master.send(peer, tables.changed())
