@@ -34,6 +34,17 @@ def test_against_another_checkout():
         'NEO', 'NEO, 2 copies', 'NEO of ' + name, 'NEO, 2 copies of ' + name}
 
 
+def test_redundancy():
+    done = subprocess.run(
+        [sys.executable, BENCH, '--redundancy', '--quick', '--json', '--database', '100'],
+        stdout=subprocess.PIPE, timeout=200)
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert set(found) == {'redundancy', 'replicas', 'concurrent-replicas'}
+    assert len(found['redundancy']) == 6 and all(
+        value > 0 for value in found['redundancy'].values())
+
+
 def test_no_checkout(tmp_path):
     done = subprocess.run([sys.executable, BENCH, '--against', tmp_path], stderr=subprocess.PIPE,
                           timeout=60)
