@@ -256,7 +256,7 @@ class Run:
         if operator.stopped.failure is not None:
             world.violation('neoctl stop says: %s' % operator.stopped.failure)
         for name, status, message in world.exits[exits:]:
-            if status:
+            if status and name in world.permanent():    # else somebody has asked at a wrong time
                 world.violation('%s leaves with %d: %s' % (name, status, message))
         for name in self.sim.storage_names:
             locked = world.machines[name].disk.engine.locked()
