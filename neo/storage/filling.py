@@ -149,8 +149,7 @@ class Filling:
         for orders in self.orders, self.copied:
             for row in [row for row in orders if row not in rows]:
                 del orders[row]
-        if self.copy is not None and not rows.keys() >= set(self.copy.rows):
-            self.copy = None
+        self._check_copy()
         self.go_on(node)
 
     def order(self, node, rows, upto):
@@ -159,10 +158,16 @@ class Filling:
             if row in self.cells.complete:
                 self.orders[row] = upto
                 self.copied.pop(row, None)
-        if self.copy is not None and not self.orders.keys().isdisjoint(self.copy.rows):
-            self.copy = None            # from where it is, with the new end
+        self._check_copy()
         self._compare(node)
         self.go_on(node)
+
+    def _check_copy(self):
+        """It goes on to its end also when another order has come: orders may come faster than any
+        copy ends.  It does not if what came before it is to be copied again."""
+        copy, complete = self.copy, self.cells.complete
+        if copy is not None and any(complete.get(row, -1) < copy.start - 1 for row in copy.rows):
+            self.copy = None
 
     def _compare(self, node):
         """Let what is written be compared with what is here, where all is here."""
@@ -282,7 +287,8 @@ class Filling:
 
     def _end(self, node, copy):
         for row in copy.rows:
-            self.copied[row] = copy.upto
+            if self.orders.get(row) == copy.upto:       # else there is more by now
+                self.copied[row] = copy.upto
         # From now on what is stored is compared with what is here.
         self._compare(node)
         self.tell(node)

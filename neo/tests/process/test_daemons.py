@@ -205,7 +205,6 @@ def test_neoctl(cluster, ctl):
     assert re.search('cluster_id = [0-9a-f]{32}\n', ctl('print', 'ids'))
     assert 'state      RUNNING\n' in ctl('print', 'summary')
     assert 'running already' in ctl('start')
-    assert ctl('drop', 'S2') == 'neoctl: drop is not available in this version'
     assert ctl('set', 'cluster', 'VERIFYING').startswith('neoctl: the state of the cluster')
     assert ctl('stop') == 'the cluster has stopped\n'
     # The master and the admin leave when the others have.
