@@ -115,7 +115,8 @@ def write_table(node, peer, packet, request_id):
 
 @handles(TableInForce, sender=MASTER)
 def table_in_force(node, peer, packet, request_id):
-    leader_only(node, peer)
+    if peer is not node.voter.leader:
+        return                          # it does not know yet that another term has begun
     written = node.voter.written
     table = written.get(packet.key)
     if table is not None:

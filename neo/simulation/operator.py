@@ -76,6 +76,9 @@ class Operator:
         if type(self._request) is not DescribeCluster and not ctl.stops:
             done = 'done' if ctl.result is not None else 'refused'
             self.sim.world.counts['order: %s %s' % (type(self._request).__name__, done)] += 1
+        elif ctl.stops and 'no primary' in (ctl.failure or ''):
+            # The admin is just connecting: who reads that orders it again.
+            self.sim.world.scheduler.after(.1, self.stop)
         elif ctl.stops:
             self.stopped = ctl
         elif type(ctl.request) is Truncate:

@@ -226,14 +226,23 @@ def test_a_stopped_cluster_can_be_started_at_once(cluster, ctl):
         cluster.wait_running()
 
 
-def test_a_lost_storage_is_named_and_awaited(cluster, ctl):
+def test_a_lost_storage_is_left_behind_and_catches_up(cluster, ctl):
     cluster.kill(cluster.storages[1])
+    # It is told by what it was called, and where it was.
+    wait_for(lambda: re.search(r'S\d +\| storage +\| 127.0.0.1:\d+ +\| DOWN +\| storage2',
+                               ctl('print', 'node')), 'it is missed')
+    assert ctl('print', 'cluster') == 'RUNNING\n' and 'D OOOO\n' in ctl('print', 'pt')
+    cluster.start()
+    wait_for(lambda: ctl('print', 'pt').count('R UUUU\n') == 2, 'it is up to date')
+
+
+def test_the_last_copy_is_named_and_awaited(cluster, ctl):
+    cluster.kill(*cluster.storages)
     waiting = wait_for(lambda: re.fullmatch(
-        r'RECOVERING, waiting for (S\d) \(storage2, (127.0.0.1:\d+)\), since .* UTC',
+        r'RECOVERING, waiting for (S\d) \(storage\d, (127.0.0.1:\d+)\).*, since .* UTC',
         cluster.why_not_running() or ''), 'it waits')
     assert ctl('print', 'cluster') == 'RECOVERING\n'
-    # It is told by what it was called, and where it was.
-    assert re.search(r'%s +\| storage +\| %s +\| DOWN +\| storage2\n' % waiting.groups(),
+    assert re.search(r'%s +\| storage +\| %s +\| DOWN +\| storage\d' % waiting.groups(),
                      ctl('print', 'node'))
     cluster.start()
     cluster.wait_running()
