@@ -27,7 +27,7 @@ def truncate(master, peer, packet, request_id):
                       tid_text(transactions.last_told))
     if tid == transactions.last_given:
         master.answer(peer, request_id, Truncate.Answer(
-            'there is nothing to remove: %s is the last transaction' % tid_text(tid)))
+            'there is nothing to remove: nothing was committed after %s' % tid_text(tid)))
         return
     # No tid is given any more until that is in force, and then this term ends.
     cut = Cut(history_of(table.cuts, master.cluster.history), master.rnd.randbytes(16), tid,
