@@ -32,7 +32,7 @@ class Filling:
         self._table = table             # that was looked at last
         self._new = {}                  # (row, storage) -> TableKey: not yet written to by all
         self._cells = {}                # Peer -> {row: Cell}
-        self._late = set()              # Peers some of whose cells have to be told again
+        self._late = {}                 # Peers some of whose cells have to be told again
         self._ready = {}                # (row, storage) -> None: filled, and not in a table yet
         self._progress = {}             # Peer -> (FillProgress, when it began)
 
@@ -49,7 +49,7 @@ class Filling:
 
     def left(self, peer):
         self._cells.pop(peer, None)
-        self._late.discard(peer)
+        self._late.pop(peer, None)
         self._progress.pop(peer, None)
         for cell in [cell for cell in self._ready if cell[1] == peer.id]:
             del self._ready[cell]
@@ -97,7 +97,7 @@ class Filling:
         """Tell it what it has not been told, as far as that can be copied by now."""
         if not peer.data.holds(node.tables.in_force):
             return                      # it would not know what that is about
-        self._late.discard(peer)
+        self._late.pop(peer, None)
         told = node.transactions.last_told
         rows = []
         for row, cell in self._cells[peer].items():
@@ -106,7 +106,7 @@ class Filling:
                     cell.upto = told
                     rows.append(row)
                 else:
-                    self._late.add(peer)
+                    self._late[peer] = None
         if rows:
             node.send(peer, Fill(node.tables.in_force.key, tuple(sorted(rows)), told,
                                  node.oids.reserved_up_to))
@@ -118,7 +118,7 @@ class Filling:
                 if row in cells and (peer.id not in storages or
                                      peer.id not in routing.writable[row]):
                     cells[row].missed = tid
-                    self._late.add(peer)
+                    self._late[peer] = None
                     self._ready.pop((row, peer.id), None)
 
     def told(self, node):

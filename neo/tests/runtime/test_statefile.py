@@ -8,7 +8,7 @@ from neo.protocol.types import Member, Table
 from neo.runtime.statefile import StateFile
 
 IDENTITY = b'i' * 16
-TABLE = Table.of((3, 7, 0, ((('S1', 0),),), ('M1',)))
+TABLE = Table.of((3, 7, 0, ((('S1', 0),),), ('M1',), ()))
 
 
 @pytest.fixture
