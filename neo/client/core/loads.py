@@ -374,20 +374,23 @@ class MeasureStorage(Read):
 
 
 class Measurement(Operation):
-    """Result: `(objects, bytes)` of the cluster; copies are counted once."""
+    """Result: `(objects, bytes)` of the cluster, about; copies are counted once."""
 
-    __slots__ = 'parts', 'objects', 'bytes'
+    __slots__ = 'parts', 'copies', 'objects', 'bytes'
 
     def __init__(self):
         super().__init__()
-        self.parts = None
+        self.parts = self.copies = None
         self.objects = self.bytes = 0
 
     def resume(self, client):
         if client.phase != ClusterState.RUNNING:
             client.operations.stall(self)
         elif self.parts is None:
-            self.parts = [MeasureStorage(self, storage) for storage in client.table.storages()]
+            # Who is being filled has more or less of it.
+            readable = client.table.readable
+            self.copies = sum(map(len, readable)) / len(readable)
+            self.parts = [MeasureStorage(self, storage) for storage in client.table.readers()]
             for part in list(self.parts):
                 client.attempt(part)
 
@@ -400,8 +403,8 @@ class Measurement(Operation):
         self.objects += objects
         self.bytes += size
         if not self.parts:
-            copies = 1 + client.table.replicas
-            self.succeed(client, (self.objects // copies, self.bytes // copies))
+            self.succeed(client, (round(self.objects / self.copies),
+                                  round(self.bytes / self.copies)))
 
 
 class WhenReady(Operation):

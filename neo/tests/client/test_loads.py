@@ -266,6 +266,16 @@ def test_copies_are_measured_once():
     assert measure.result == (10, 1000)
 
 
+def test_a_copy_that_is_being_filled_is_not_measured():
+    c = Conversation(storages=2, replicas=1)
+    one, two = c.up()
+    c.changes_table(c.table.without(['S2']))
+    measure = c.do('measure')
+    _, answer = one.hears(Measure)
+    answer(Measure.Answer(10, 1000))
+    assert measure.result == (10, 1000)
+
+
 def test_rows_that_one_storage_does_not_have_together_are_grouped_anew():
     c = Conversation(storages=2, partitions=4)
     c.up()
