@@ -98,6 +98,7 @@ class Disk:
         self.rnd = rnd
         self.wants_copy = False     # of what the next commit leaves
         self.copy = None            # of what was there
+        self.copy_knows = None      # what `knows()` was then
         self.fills_at = None        # the call of the engine at which it becomes full
         self.engine = None
         self._begin()
@@ -129,6 +130,12 @@ class Disk:
         if self.wants_copy:
             self.wants_copy = False
             self._make_copy()
+            self.copy_knows = self.knows()
+
+    def knows(self):
+        """What there is of the cluster: its history and tables."""
+        with self.unobserved() as engine:
+            return [engine.get(name) for name in ('history', 'table', 'in_force')]
 
     # -- in memory --------------------------------------------------------------------------
     def _begin(self):

@@ -7,6 +7,7 @@
     calm        nothing fails any more, and nothing takes long; where a seed has no faults, it is
                 calm from the beginning
     old disk    in some seeds a storage is found to have one; then all daemons crash
+    backup      in some seeds all daemons crash, and one comes back with a somewhat older disk
     stop        in some seeds the operator stops the cluster, and starts it again
     end         transactions end; nothing is locked, nothing is left unfinished
     judge       what clients were told against what the disks hold
@@ -88,6 +89,8 @@ class Run:
         faults = faults and rnd.random() < .9
         self.old = OldDisk(sim, rnd.choice(sim.storage_names)) if (
             sim.replicas and rnd.random() < .4) else None
+        self.backup = OldDisk(sim, rnd.choice(sim.storage_names)) if (
+            sim.replicas and rnd.random() < .2) else None
         if self.old is not None:
             sim.world.scheduler.after(rnd.uniform(.5, self.seconds), self.old.copy)
         self.faults = Faults(sim, Random('faults %s' % seed), self.old) if faults else None
@@ -112,6 +115,9 @@ class Run:
                 self._put_back_a_disk()
                 self._heal()
                 self._crash()
+                self._heal()
+            if self.backup is not None:
+                self._restore_a_backup()
                 self._heal()
             if self.operator is not None and self.stops:
                 self._stop()
@@ -229,6 +235,15 @@ class Run:
         self._pass(LONG_ENOUGH)
         self.old.put_back()
         self.sim.world.start(self.old.machine.name)
+
+    def _restore_a_backup(self):
+        self.calm.end()
+        self._fill()
+        self.backup.copy()
+        self._pass(CALM, CALM_EVENTS)
+        think, self.workers.think = self.workers.think, 1.0     # it is quiet at times
+        self.backup.put_back_while_all_are_down()
+        self.workers.think = think
 
     def _crash(self):
         """All daemons die while there is work."""
