@@ -31,9 +31,10 @@ class Seek:
     round, longer and longer.  In the log there is one line until the trouble is another, and, for
     daemons, the same now and then with the time that it has lasted."""
 
-    def __init__(self, masters, remind=False, timer=TIMER):
+    def __init__(self, masters, remind=False, timer=TIMER, missed='no primary master'):
         self.masters = [tuple(address) for address in masters]
         self.timer = timer              # name
+        self._missed = missed           # in words
         self.since = None               # when a primary was missed first; None: there is one
         self._turn = 0
         self._reasons = {}              # address -> why it was no use when it was tried last
@@ -94,7 +95,7 @@ class Seek:
 
     def trouble(self):
         """Why there is no primary, in words."""
-        return 'no primary master at ' + self._each()
+        return '%s at %s' % (self._missed, self._each())
 
     def waiting(self, now):
         """The same, and for how long already."""

@@ -24,4 +24,7 @@ def answered(ctl, peer, answer, context):
 
 @handles(Error, sender=ADMIN)
 def refused(ctl, peer, error, context):
-    ctl.fail(error.message)
+    if peer.identified:
+        ctl.fail(error.message)
+    else:
+        ctl.connect_failed(ctl.address, error.message)

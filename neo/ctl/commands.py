@@ -2,12 +2,14 @@
 import argparse
 import re
 
-from ..cluster.ids import LETTERS, tid_at
+from ..cluster.ids import LETTERS, tid_at, utc
 from ..protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, KillNode,
                                 SetClusterState, SetReplicas, Truncate, Tweak)
 from ..protocol.types import ClusterState, MAX_ID, MAX_TID, NodeKind
 from . import show
 
+DIGITS = 9                      # of a number: of a row, or of copies
+FIRST_TIME = 631152000          # 1990: no transaction is older
 LATER = '%s is not available in this version'
 KINDS = [kind.name.lower() for kind in LETTERS]
 
@@ -16,6 +18,8 @@ KINDS = [kind.name.lower() for kind in LETTERS]
 def number(text):
     if not text.isdecimal():
         raise argparse.ArgumentTypeError('%r is not a number' % text)
+    if len(text) > DIGITS:
+        raise argparse.ArgumentTypeError('%s is above all that there can be' % text)
     return int(text)
 
 
@@ -47,6 +51,16 @@ def tid(text):
     return result
 
 
+def tid_to_keep(text):
+    """As `tid`; a time before all transactions, which would remove everything, is a slip."""
+    result = tid(text)
+    if not text.startswith('tid:') and result < tid_at(FIRST_TIME):
+        raise argparse.ArgumentTypeError(
+            '%s is %s, before any transaction: nothing would be left. If that is meant: tid:0' % (
+                text, utc(float(text))))
+    return result
+
+
 def reference(text):
     """`[PARTITION]:[REFERENCE]`"""
     partition, colon, storage = text.partition(':')
@@ -59,8 +73,7 @@ def cluster_state(text):
     try:
         return ClusterState[text.upper()]
     except KeyError:
-        raise argparse.ArgumentTypeError('%r is not a state of a cluster: %s are' % (
-            text, ', '.join(state.name for state in ClusterState)))
+        raise argparse.ArgumentTypeError('%r can\'t be set: RUNNING or STOPPING can' % text)
 
 
 # -- what is done ---------------------------------------------------------------------------
@@ -230,7 +243,8 @@ def _add_changes(commands, add):
                      help='[PARTITION]:[REFERENCE]… [MIN_TID [MAX_TID]]; `:` is all rows')
     sub = add(commands, 'truncate', _truncate, 'bring the whole cluster back to a tid: all that was'
               ' committed after it is removed, for good, without a question')
-    sub.add_argument('tid', type=tid, metavar='TID', help='tid:0x…, tid:N, or a UNIX timestamp')
+    sub.add_argument('tid', type=tid_to_keep, metavar='TID',
+                     help='tid:0x…, tid:N, or a UNIX timestamp')
     sub = add(commands, 'kill', _kill, 'end the process of a storage or of an admin node')
     sub.add_argument('node', type=node, metavar='NODE')
 

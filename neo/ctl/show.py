@@ -27,11 +27,19 @@ def cluster_lines(description):
 
 
 def primary(description):
+    """None while none of several masters is it: who tells is only the one that was found."""
+    masters = [info for info in description.nodes if info.kind == NodeKind.MASTER]
+    if description.state == ClusterState.RECOVERING and len(masters) > 1:
+        return None
     return description.primary
 
 
 def primary_lines(description):
-    return [primary(description)]
+    found = primary(description)
+    if found is None:
+        raise Nothing('no master is the primary: the cluster is RECOVERING, %s'
+                      % description.reason)
+    return [found]
 
 
 # -- nodes --------------------------------------------------------------------------------------
@@ -188,9 +196,10 @@ def summary(description):
     found = nodes(description)
     storages = [node for node in found if node['kind'] == 'storage']
     return {'cluster': description.cluster, 'state': state_of(description),
-            'reason': description.reason, 'primary': description.primary,
+            'reason': description.reason, 'primary': primary(description),
             'storages': len(storages),
             'storages_running': sum(node['state'] == 'RUNNING' for node in storages),
+            'storages_pending': sum(node['state'] == 'PENDING' for node in storages),
             'clients': sum(node['kind'] == 'client' for node in found),
             'partitions': description.partitions,
             'replicas': description.table[2] if description.table else None,
@@ -205,6 +214,9 @@ def summary_lines(description):
     found = summary(description)
     found['storages'] = '%d, of which %d running' % (
         found['storages'], found.pop('storages_running'))
+    pending = found.pop('storages_pending')
+    if pending and description.table is not None:       # else none is added one by one
+        found['storages'] += ', %d not added (neoctl add)' % pending
     found['state'] += ': ' + found['reason'] if found['reason'] else ''
     del found['reason']
     lose = found['may_lose']

@@ -10,6 +10,7 @@ from ..cluster.context import Context
 from ..protocol import limits
 from ..protocol.packets import Canvass
 from ..protocol.types import ClusterState
+from .recovery import absent_text
 
 RECOVERING = ClusterState.RECOVERING
 CANVASS = 'canvass'             # timer
@@ -89,10 +90,10 @@ class Election:
     def _wait(self, node, answers):
         led = [id for id, answer in answers.items() if answer.led]
         describe = node.describe
-        absent = [id for id in node.tables.all_voters() if id not in answers and id != node.id]
+        there = {*answers, node.id}
         what = []
-        if absent:
-            what.append('waiting for ' + ', '.join(map(describe, absent)))
+        if not node.tables.is_elected_by(there):
+            what.append(absent_text(node, there))
         if led:
             what.append('%s hear%s of another primary' % (
                 ', '.join(map(describe, led)), 's' * (len(led) == 1)))

@@ -172,7 +172,7 @@ class Fellows:
             raise Refused(ErrorCode.REFUSED, 'it is this master itself, or has a copy of its state'
                           ' file')
         if fellow is None:
-            raise Refused(ErrorCode.REFUSED, 'this master knows of none at %s, but of %s' % (
+            raise Refused(ErrorCode.REFUSED, 'it knows of no master at %s, but of %s' % (
                 packet.address and readable(packet.address), words(self.listed)))
         if state.is_member and packet.cluster_id not in (None, state.cluster_id):
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is a master of another cluster of the'

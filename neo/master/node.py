@@ -174,6 +174,9 @@ class Master(Node):
         return peer.connection in self.waiting
 
     def identify(self, peer, packet, request_id):
+        if packet.kind == NodeKind.CTL:
+            raise Refused(ErrorCode.REFUSED, 'this is a master of cluster %s; neoctl is served by'
+                          ' an admin node' % self.cluster.name)
         self.cluster.check_name(packet)
         if packet.kind == NodeKind.MASTER:
             self.fellows.identify(self, peer, packet, request_id)
@@ -327,8 +330,9 @@ class Master(Node):
     def table_is_in_force(self):
         """Another one than before."""
         if self.phase in SERVING and truncation.is_due(self):
+            # Who leads goes on to lead, to answer the order.
             self.begin_again('the operator brings the cluster back to %s' % tid_text(
-                self.cuts[-1].tid))
+                self.cuts[-1].tid), self.recovery.stand)
         elif self.phase in SERVING:
             announcements.table_changed(self)
             commits.take_parked(self)
@@ -387,8 +391,11 @@ class Master(Node):
 
     def follow(self, peer, term):
         """Another master is promised this term."""
-        self.log('%s recovers the cluster, in term %d', self.describe(peer.id), term)
-        self.step_down('%s recovers the cluster' % self.describe(peer.id))
+        reached = self.reached()
+        away = [self.describe(id) for id in self.tables.all_voters()
+                if id not in reached and id != self.id]
+        self.step_down('%s recovers the cluster, in term %d%s' % (
+            self.describe(peer.id), term, away and ', without %s so far' % ', '.join(away) or ''))
         self.voter.obey(self, peer)
 
     def disobeyed(self, peer, reason):
@@ -409,11 +416,14 @@ class Master(Node):
 
     def led(self, packet):
         """It was elected, and has sent this WriteTable."""
+        before = self.reason
         self.members.adopt(packet.members)
         self.fellows.rename(self)
         self.cluster.follow(packet)
         self.part_with_misnamed()
-        self.change_phase(RECOVERING, self._redirection())
+        self.change_phase(RECOVERING, self._redirection(), logging.DEBUG)
+        if self.reason != before:
+            self.log('%s', self.reason)
         for peer, _, request_id in self.waiting.values():
             self.refuse(peer, request_id, ErrorCode.NOT_READY, self.reason)
             self.close(peer)
@@ -457,7 +467,7 @@ class Master(Node):
             self.log('the masters that vote are %s from now on', ', '.join(table.masters) or 'none')
             self.tables.write(self, table, lambda node: None)
 
-    def begin_again(self, reason):
+    def begin_again(self, reason, recover=None):
         """What is under way can't be ended: stop serving, and recover."""
         if self.phase == STOPPING:
             self.stopping.leave(self)
@@ -467,7 +477,7 @@ class Master(Node):
             self.recovery.ended(self.now - self.since)
         self.change_phase(RECOVERING, reason)
         self.stop_serving()
-        self.recovery.begin(self)
+        (recover or self.recovery.begin)(self)
 
     def part_with_misnamed(self):
         """Storages that were given an id before the table, which knows better, was known: they come
@@ -546,8 +556,10 @@ class Master(Node):
             self.stopping.progress(self)
 
     # -- what is said of it ---------------------------------------------------------------------
-    def change_phase(self, phase, reason='', level=logging.INFO):
-        """Admins are told at once, and clients that wait; storages by what it means for them."""
+    def change_phase(self, phase, reason='', level=logging.INFO, what=None):
+        """Admins are told at once, and clients that wait; storages by what it means for them.
+        `what` it waits for, without a time."""
+        self._what = what
         reason = as_reason(reason)
         if (phase, reason) != (self.phase, self.reason):
             if phase != self.phase:
@@ -563,12 +575,12 @@ class Master(Node):
     def wait_for(self, what, level=logging.INFO):
         """Recovery can't go on without that; it is said again from time to time."""
         if what != self._what or self.phase != RECOVERING:
-            self._what, self._waits_since = what, self.now
-            self.change_phase(RECOVERING, '%s, since %s' % (what, utc(self.now)), level)
+            self._waits_since = self.now
+            self.change_phase(RECOVERING, '%s, since %s' % (what, utc(self.now)), level, what)
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 
     def _remind(self):
-        if self.phase == RECOVERING:
+        if self._what is not None:
             self.log('still, for %.0f s now: %s', self.now - self._waits_since, self._what)
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 

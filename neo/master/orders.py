@@ -267,6 +267,8 @@ def kill(master, peer, packet, request_id):
     if id == master.id:
         raise refused('%s is the primary: end its process on its machine, or stop the cluster with'
                       ' neoctl stop', id)
+    if id in master.fellows.by_id(master):
+        raise refused('%s is a master: it is ended where it runs', id)
     if node is None:
         raise refused('%s does not run', id)
     if node.kind not in (NodeKind.STORAGE, ADMIN):

@@ -195,9 +195,7 @@ class Recovery:
     def _waits_for(self, node, table, states, absent):
         if not self.is_elected(node):
             self._until = None
-            there = {peer.id for peer in node.obedient()} | {node.id}
-            return 'waiting for ' + ', '.join(
-                node.describe(id) for id in node.tables.all_voters() if id not in there)
+            return absent_text(node, {peer.id for peer in node.obedient()} | {node.id})
         if absent:
             what = 'waiting for ' + ', '.join(map(node.members.describe, absent))
             if self._until is None:
@@ -221,6 +219,16 @@ class Recovery:
             for state in sorted(known, key=lambda state: state.table[:2]):
                 node.members.adopt(state.members)
             node.fellows.rename(node)
+
+
+def absent_text(node, ids):
+    """Whom these nodes wait for, so that one of them can be elected."""
+    needed, number, others = node.tables.lacking(ids)
+    words = [node.describe(id) for id in needed]
+    if others:
+        some = ', '.join(map(node.describe, others))
+        words.append(some if number == len(others) else '%d of %s' % (number, some))
+    return 'waiting for ' + ', '.join(words)
 
 
 def waiting_for(node, table, states):

@@ -103,6 +103,20 @@ class Tables:
             2 * len(ids & set(table.voters())) > len(table.voters())
             for table in (self.base, *self.later))
 
+    def lacking(self, ids):
+        """`(needed, number, others)`: whom these nodes lack to be elected.  Without the `needed` a
+        row can't be read; of the `others`, that many have to come, if not more."""
+        unreadable = [row for row in self.newest.readable if ids.isdisjoint(row)]
+        needed = {id for row in unreadable if len(row) == 1 for id in row}
+        there = ids | needed
+        number = max(len(table.voters()) // 2 + 1 - len(there.intersection(table.voters()))
+                     for table in (self.base, *self.later))
+        if number < 1:
+            number = int(any(there.isdisjoint(row) for row in unreadable))
+        away = [id for id in self.all_voters() if id not in ids]
+        return ([id for id in away if id in needed], number,
+                [id for id in away if id not in needed] if number else [])
+
     def storages(self):
         """Ids of those that have a cell, in order."""
         return () if self.newest is None else self.newest.storages()

@@ -22,6 +22,8 @@ Order = namedtuple('Order', 'peer request_id cut')
 def truncate(master, peer, packet, request_id):
     check_runs(master)
     tid, transactions, table = packet.tid, master.transactions, master.tables.newest
+    if tid > transactions.last_told == 0:
+        raise refused('there is no transaction')
     if tid > transactions.last_told:
         raise refused('%s is above the last transaction, %s', tid_text(tid),
                       tid_text(transactions.last_told))

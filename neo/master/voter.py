@@ -136,4 +136,6 @@ def cluster_state_changed(node, peer, packet, request_id):
         node.voter.elected()
     elif packet.state == ClusterState.RECOVERING:
         node.voter.doubt()
-        node.unled('%s recovers: %s' % (node.describe(peer.id), packet.reason))
+        # Since when is said of here.
+        what = packet.reason.rpartition(', since ')[0] or packet.reason
+        node.unled('%s recovers: %s' % (node.describe(peer.id), what))

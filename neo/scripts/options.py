@@ -41,19 +41,31 @@ def integer(minimum, maximum):
     return convert
 
 
-def seconds(text):
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise ValueError('%r is not a number of seconds' % text)
-    return value
+def amount(limit, of):
+    def convert(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < limit:
+            raise ValueError('%r is not a number of %s' % (text, of))
+        return value
+    convert.__name__ = of               # for argparse
+    return convert
+
+
+seconds = amount(1e9, 'seconds')
 
 
 def megabytes(text):
     """In bytes."""
-    value = float(text)
-    if not 0 <= value < 1e6:
-        raise ValueError('%r is not a number of megabytes' % text)
-    return value * 1e6
+    return amount(1e6, 'megabytes')(text) * 1e6
+
+
+def path(text):
+    if not text or '\0' in text:
+        raise ValueError('the path of a file is expected')
+    return text
 
 
 def cluster_name(text):
@@ -110,7 +122,7 @@ OPTIONS = [
            '"HOST:PORT …"'),
     Option('bind', 'b', str, 'where to listen', 'HOST[:PORT]'),
     Option('name', 'n', name, 'what to call this node (default: its section)', 'NAME'),
-    Option('logfile', 'l', str, 'log to this file and not to stderr', 'FILE'),
+    Option('logfile', 'l', path, 'log to this file and not to stderr', 'FILE'),
     Option('verbose', 'v', boolean, 'log more'),
     Option('ca', None, str, 'certificate of the authority', 'FILE', later=True),
     Option('cert', None, str, 'certificate of this node', 'FILE', later=True),
@@ -121,11 +133,11 @@ OPTIONS = [
            'rows of the table of a new cluster (default: 100)', 'N', [MASTER]),
     Option('autostart', 'A', integer(1, 10000),
            'start a new cluster by itself once so many storages are there', 'N', [MASTER]),
-    Option('state', 'd', str, 'durable state of this master, which has a vote by it', 'FILE',
+    Option('state', 'd', path, 'durable state of this master, which has a vote by it', 'FILE',
            [MASTER]),
     Option('adapter', 'a', choice(*ADAPTERS), 'kind of database (default: by --database)',
            'SQLite', [STORAGE]),
-    Option('database', 'd', str, 'where the data are (default: ./CLUSTER-NAME.sqlite)', 'STRING',
+    Option('database', 'd', path, 'where the data are (default: ./CLUSTER-NAME.sqlite)', 'STRING',
            [STORAGE]),
     Option('topology', None, machine, 'which machine (or rack, or room) it is lost with: copies of'
            ' one row are put on different ones (default: the host of its address)', 'LABEL',

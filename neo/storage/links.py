@@ -117,6 +117,8 @@ class Links:
     def identify(self, node, peer, packet, request_id):
         """Another storage wants to copy: it obeys the same primary, which has announced it."""
         state = node.state
+        if packet.id is None:
+            raise Refused(ErrorCode.NOT_READY, 'this is a storage, and no master')
         if packet.cluster != node.cluster or packet.cluster_id != state.cluster_id:
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'this is a storage of another cluster')
         if node.phase != ClusterState.RUNNING or packet.term != node.term or (

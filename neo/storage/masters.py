@@ -13,7 +13,8 @@ class Link:
 
     def __init__(self, number, address):
         self.number = number
-        self.seek = Seek([address], remind=True, timer=TIMER + ' %d' % number * bool(number))
+        self.seek = Seek([address], remind=True, timer=TIMER + ' %d' % number * bool(number),
+                         missed='no connection to the master')
         self.peer = None                # once it has accepted this storage
         self.id = None                  # as it calls this storage
         self.session = 0                # number of this joining

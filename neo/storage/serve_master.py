@@ -239,7 +239,9 @@ def cluster_state_changed(node, peer, packet, request_id):
         if node.phase != RUNNING:
             node.transactions.drop_kept()
             node.phase = RUNNING
-            node.log('serving')
+            node.log('serving' if any(
+                member.id == node.id and member.added for member in node.state.members)
+                else 'waiting to be added to the cluster: neoctl add %s' % node.id)
             node.leftovers.begin()
             serve_clients.admit_waiting(node)
     elif packet.state == ClusterState.VERIFYING:

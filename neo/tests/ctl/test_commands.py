@@ -6,7 +6,7 @@ import pytest
 from neo.cluster.ids import tid_at
 from neo.ctl.commands import tid
 from neo.protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, KillNode,
-                                  SetClusterState, SetReplicas, Tweak)
+                                  SetClusterState, SetReplicas, Truncate, Tweak)
 from neo.protocol.types import MAX_TID, ClusterState
 from neo.scripts import neoctl
 
@@ -33,6 +33,7 @@ def parsed(*arguments):
     ('tweak -n S1 S2', Tweak(('S1', 'S2'), True)), ('drop S2', DropStorage('S2')),
     ('kill A1', KillNode('A1')), ('check :', Check(((None, None),), 0, MAX_TID)),
     ('check 1:S1 2: :S3 tid:5 tid:0xff', Check(((1, 'S1'), (2, None), (None, 'S3')), 5, 255)),
+    ('truncate tid:0', Truncate(0)), ('truncate 1e9', Truncate(tid_at(1e9))),
     ('check : tid:7', Check(((None, None),), 7, MAX_TID))])
 def test_what_is_asked(typed, request_):
     options = parsed(*typed.split())
@@ -63,6 +64,7 @@ def test_tls_is_refused(capsys):
     'set', 'set cluster', 'set cluster ASLEEP', 'set replicas', 'set replicas many', 'add',
     'add T1', 'drop', 'check', 'check x', 'check 1:2', 'check tid:5', 'check : tid:5 1:',
     'check : 1 2 3', 'check :M', 'truncate', 'truncate tid:x',
+    'set replicas 10000000000', 'print pt 99999999999999999999', 'truncate 0', 'truncate 1e8',
     'truncate tid:-1', 'truncate tid:0x8000000000000000', 'truncate x:5', 'truncate inf',
     '--nonsense', '-t soon start', 'start now'])
 def test_what_makes_no_sense_is_one_line(typed, capsys):

@@ -61,6 +61,13 @@ def test_a_cluster_that_does_not_stop():
     assert node.failure == 'it stops, and this has not ended within 5 s'
 
 
+def test_another_node_is_no_admin():
+    node, step = asked(DescribeCluster())
+    step(events.Connected(1, ADDRESS))
+    step(events.Received(1, Error(ErrorCode.REFUSED, 'this is a master'), step.sent[0].request_id))
+    assert node.failure == 'no admin node at 127.0.0.1:9999: this is a master'
+
+
 @pytest.mark.parametrize('event, said', [
     (events.ConnectFailed(ADDRESS, 'Connection refused'),
      'no admin node at 127.0.0.1:9999: Connection refused'),

@@ -35,6 +35,18 @@ def test_cluster_and_primary_are_one_word():
     assert show.primary_lines(description()) == ['M1']
 
 
+def test_of_several_masters_none_is_the_primary_while_the_cluster_recovers():
+    other = NODES[2]._replace(id='M2')
+    found = description(state=ClusterState.RECOVERING, reason='waiting for M2',
+                        nodes=(*NODES, other))
+    assert 'primary    -' in show.summary_lines(found)
+    with pytest.raises(show.Nothing, match='RECOVERING, waiting for M2'):
+        show.primary_lines(found)
+    found.state = ClusterState.VERIFYING
+    assert show.primary_lines(found) == ['M1']
+    assert show.primary_lines(description(state=ClusterState.RECOVERING)) == ['M1']
+
+
 def test_nodes():
     assert show.node_lines(description()) == [
         'A1 | admin   | 127.0.0.1:9999  | RUNNING',
@@ -126,6 +138,16 @@ def test_summary():
     assert 'storages   2, of which 1 running' in lines
     assert 'clients    1' in lines
     assert not any('trouble' in line for line in lines)
+
+
+def test_who_waits_to_be_added_is_counted():
+    waiting = NODES[3]._replace(id='S3', state=NodeState.PENDING)
+    found = description(nodes=(*NODES, waiting))
+    assert 'storages   3, of which 1 running, 1 not added (neoctl add)' in show.summary_lines(found)
+    assert show.summary(found)['storages_pending'] == 1
+    # What a new cluster is made of need not be added.
+    new = description(nodes=(waiting,), table=None, state=ClusterState.RECOVERING)
+    assert 'storages   1, of which 0 running' in show.summary_lines(new)
 
 
 STORAGES = tuple(NodeInfo('S%d' % n, NodeKind.STORAGE, ('host', n), NodeState.RUNNING, '',

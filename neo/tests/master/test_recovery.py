@@ -1,6 +1,8 @@
 """From nothing to a running cluster and back, step by step."""
 import pytest
 
+from neo.cluster.partition_table import PartitionTable
+from neo.master.tables import Tables
 from neo.protocol.codec import encode
 from neo.protocol.limits import ABSENT_GRACE, MAX_FRAME_UNIDENTIFIED
 from neo.protocol.packets import (ClusterStateChanged, Error, Identify, NodesChanged,
@@ -82,7 +84,7 @@ def test_a_reason_that_names_many_fits_in_what_anybody_takes():
     talk.known(1, ['S%d' % number for number in range(1, 201)])
     for party in admin, client:
         reason = party.last(ClusterStateChanged)[0].reason
-        assert reason.startswith('waiting for S2 (storage_02') and reason.endswith('…')
+        assert reason.startswith('waiting for 100 of S2 (storage_02') and reason.endswith('…')
         assert len(encode(ClusterStateChanged(0, reason))) < MAX_FRAME_UNIDENTIFIED
 
 
@@ -185,6 +187,20 @@ def test_half_of_the_voters_is_not_enough():
     first = talk.known(1)
     talk.wait(3 * ABSENT_GRACE)
     assert not first.hears(WriteTable) and 'waiting for S2' in talk.node.reason
+
+
+@pytest.mark.parametrize('there, needed, number, others', [
+    ('S1 M1', '', 2, 'S2 S3 M2 M3'),            # 4 of 6 voters
+    ('S1 S2 M1', '', 1, 'S3 M2 M3'),
+    ('S1 M1 M2', '', 1, 'S2 S3 M3'),            # for row 1 as well
+    ('M1 M2 M3', 'S1', 1, 'S2 S3'),             # row 2 is on S1 only
+    ('S3 M1 M2 M3', 'S1', 0, '')])
+def test_who_is_needed(there, needed, number, others):
+    rows = (('S1', 'S2'), ('S2', 'S3'), ('S1',))
+    tables = Tables()
+    tables.base = PartitionTable(1, 1, 1, [dict.fromkeys(row, CellState.UP_TO_DATE)
+                                           for row in rows], ('M1', 'M2', 'M3'))
+    assert tables.lacking(set(there.split())) == (needed.split(), number, others.split())
 
 
 def test_a_table_that_may_be_in_force_counts_as_well():

@@ -44,6 +44,13 @@ def recovered(talk, storages, written, last_tid, history, told=()):
         storage.reply(Settle, last_tid)
 
 
+def test_no_transaction_is_above_none():
+    talk, _ = running()
+    admin = talk.admin()
+    admin.say(Truncate(5))
+    assert admin.take(Error)[0].message == 'there is no transaction'
+
+
 def test_a_table_is_in_force_before_anything_is_removed():
     talk, storages, client, admin, tids = committing()
     history = talk.node.cluster.history
