@@ -6,6 +6,7 @@ from ..protocol.types import ClusterState, NodeState
 
 NAME = 'O1'
 PAUSE = 1.0                     # seconds between two questions, on average
+BACK = 5                        # seconds, for who was killed to be there again
 CHANGE = .4                     # of the questions of one who changes things are orders
 
 
@@ -25,6 +26,7 @@ class Operator:
         self.changes = False
         self.stopped = None         # the Ctl that has ordered a stop, once it has left
         self._began = 0.0
+        self._killed = {}           # id of a storage -> when it was ended last, by order
         self._request = None
         sim.add_operator(NAME, self._node, self._ended)
 
@@ -73,6 +75,8 @@ class Operator:
     def _ended(self, process):
         self.idle = True
         ctl = process.node
+        if type(self._request) is KillNode:
+            self._killed[self._request.node] = self.sim.world.now
         if type(self._request) is not DescribeCluster and not ctl.stops:
             done = 'done' if ctl.result is not None else 'refused'
             self.sim.world.counts['order: %s %s' % (type(self._request).__name__, done)] += 1
@@ -102,7 +106,8 @@ class Operator:
             yield 'was told that the cluster is %s (%s)' % (
                 ClusterState(answer.state).name, answer.reason)
         else:
-            down = [info.id for info in answer.nodes if info.state == NodeState.DOWN]
+            down = [info.id for info in answer.nodes if info.state == NodeState.DOWN
+                    and self._killed.get(info.id, -BACK) + BACK < self._began]
             if down or not answer.primary:
                 yield 'was told that the primary is %s, and that %s are down' % (
                     answer.primary, down)

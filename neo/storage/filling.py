@@ -12,6 +12,7 @@ from ..cluster.node import handles
 from ..protocol import limits
 from ..protocol.packets import Fill, Filled, ListRecords, ListTransactions, RowsTold
 from ..protocol.types import MAX_ID, ClusterState, ErrorCode, NodeKind
+from . import serve_clients
 from .cells import Cells
 from .chunks import before, wrong_with
 from .engine.interface import COPIED, BrokenData
@@ -315,3 +316,4 @@ def fill(node, peer, packet, request_id):
         node.state.put(oid_mark=packet.oid_mark)
         node.lazily()
     node.filling.order(node, packet.rows, packet.upto)
+    serve_clients.tell(node)

@@ -135,6 +135,7 @@ def table_in_force(node, peer, packet, request_id):
         node.use_table(PartitionTable.unpack(table))
         node.filling.table_in_force(node, before, node.table)
         node.leftovers.table_in_force(before, node.table)
+        serve_clients.tell(node)
 
 
 @handles(TableChanged, sender=MASTER)

@@ -283,9 +283,14 @@ class Transactions:
 
     # -- rows that are being filled -------------------------------------------------------------
     def fill(self, partitions, rows):
-        """These are not compared with what is stored; others are, also such as were not before."""
+        """These are not compared with what is stored; others are, also such as were not before.
+        What was found to differ from what is here may be right all the same: who knows tells."""
         self.blind = (partitions, frozenset(rows)) if rows else None
         self.current = CurrentTids(self.engine, self.amounts.current_tids)
+        for txn in [txn for txn in self.by_ttid.values() if txn.conflicts]:
+            for oid in [oid for oid in txn.conflicts if oid % partitions in rows]:
+                self._compare(txn, oid)
+            self._end_vote(txn)
 
     def written_blindly(self):
         """Rows of which some transaction has a lock that was not compared."""

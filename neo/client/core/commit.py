@@ -354,8 +354,8 @@ class Transaction:
             elif part.peer is not None and part.peer.silent:
                 self.fail(client, TransactionFailed('%s says nothing' % part.peer))
         elif self.operation is not None and not self.operation.done:
-            client.links.is_late(client, part.storage)
             self.drop(client, part)
+            client.links.is_late(client, part.storage)
 
     def drop(self, client, part):
         """Go on without this storage: by the table it is not needed."""

@@ -6,7 +6,7 @@ from ...cluster.addresses import readable
 from ...cluster.context import Context
 from ...cluster.seek import BackOff
 from ...protocol import limits
-from ...protocol.packets import Abort
+from ...protocol.packets import Abort, Ping
 from ...protocol.types import NodeKind, NodeState
 
 TIMER = 'link '                 # … and the id of a storage
@@ -59,6 +59,19 @@ class Link(Context):
         client.links.failed(client, self, error.message)
 
 
+class CatchesUp(Context):
+    """The context of a Ping to who is late."""
+
+    __slots__ = 'link',
+
+    def __init__(self, link):
+        self.link = link
+
+    def answered(self, client, peer, answer):
+        self.link.late = False
+        client.route()
+
+
 class Links:
 
     def __init__(self):
@@ -83,16 +96,11 @@ class Links:
         return link is not None and not link.late
 
     def is_late(self, client, id):
-        """Nobody waits for it again until it has answered."""
+        """Nobody waits for it again until it has shown that it has done all it was told so far."""
         link = self.connected_to(id)
-        if link is not None:
+        if link is not None and not link.late:
             link.late = True
-            client.route()
-
-    def caught_up(self, client, id):
-        link = self.connected_to(id)
-        if link is not None and link.late:
-            link.late = False
+            client.ask(link.peer, Ping(), CatchesUp(link))
             client.route()
 
     # -- who does not answer -----------------------------------------------------------------

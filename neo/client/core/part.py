@@ -127,7 +127,6 @@ class Part(Context):
     # -- as the context of its Vote; `Transaction.storage_lost` sees to the loss of it ------
     def answered(self, client, peer, answer):
         if self.dropped:
-            client.links.caught_up(client, self.storage)
             return
         self.asked = False
         if answer.ttid != self.transaction.ttid or answer.round > self.round:

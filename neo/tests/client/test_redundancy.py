@@ -5,8 +5,8 @@ from transaction.interfaces import TransientError
 from ...cluster.partition_table import PartitionTable
 from ...client.exception import TransactionFailed
 from ...protocol import limits
-from ...protocol.packets import (Abort, Conflict, Finish, GaveWay, Store, TableChanged, TableTaken,
-                                 Vote)
+from ...protocol.packets import (Abort, Conflict, Error, Finish, GaveWay, Ping, Store, TableChanged,
+                                 TableTaken, Vote)
 from ...protocol.types import CellState, ErrorCode
 from .conversation import METADATA, Conversation, record
 
@@ -259,13 +259,15 @@ def test_who_is_filled_and_late_is_waited_for_once():
     c.wait(limits.BLIND_GRACE)
     assert vote.result == []
     two.hears(Abort, ttids=(txn.ttid,))
+    _, alive = two.hears(Ping)
     finishes(c, txn, 'S1')
     second = c.begin()
     c.do('store', second, record(1, 20))
     vote = c.do('vote', second, METADATA)
     one.votes()
     assert vote.result == [] and not two.heard
-    answer(Vote.Answer(txn.ttid, 0))                # it has caught up
+    answer(Error(ErrorCode.UNKNOWN_TTID, 'aborted'))
+    alive(Ping.Answer())                            # it has caught up
     third = c.begin()
     c.do('store', third, record(1, 20))
     c.do('vote', third, METADATA)

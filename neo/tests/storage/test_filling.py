@@ -273,6 +273,16 @@ def test_another_order_copies_the_rest(script):
     assert script.engine.load(2, FAR)[4] == b'missed'
 
 
+def test_who_waits_because_of_what_was_not_copied_yet(script):
+    """Tid 20 was committed without this storage, which learns of it by the next order only."""
+    script.s2.add(900, 10, record(2))
+    copied(script, 10, 2)
+    waits = script.a.vote(TTID, record(2, 20))
+    assert script.a.take(Conflict).conflicts == ((2, 10),)
+    fill(script, 20, 2)
+    assert type(script.a.answer_to(waits)) is Vote.Answer
+
+
 def test_what_was_copied_before_a_crash_is_not_copied_again(script):
     for tid in range(10, 20):
         script.s2.add(900 + tid, tid, record(2, data=b'%d' % tid))
