@@ -280,6 +280,7 @@ class Master(Node):
             if self.filling is not None:
                 self.filling.left(peer)
             self._storage_lost(peer)
+            self.ordered.take_parked(self)
         elif peer.kind == CLIENT and self.filling is not None:
             self.filling.taken(self)
         if self.phase == STOPPING:
@@ -504,6 +505,7 @@ class Master(Node):
         if self.filling is not None:
             self.filling.holds(self, peer)
             self.checking.table_changed(self)
+        self.ordered.take_parked(self)
 
     def serve(self, last_told, last_given, next_oid):
         """Every storage that is needed is ready."""

@@ -17,10 +17,25 @@ ADMIN = NodeKind.ADMIN
 
 
 class Ordered:
-    """Orders whose tables are on their way."""
+    """Orders that are not answered yet: their tables are on their way, or a storage is."""
 
     def __init__(self):
         self._waiting = {}              # (peer, request id) -> None
+        self._parked = []               # (peer, AddStorages, request id)
+
+    def park(self, peer, packet, request_id):
+        """A storage is only just coming."""
+        self._parked.append((peer, packet, request_id))
+
+    def take_parked(self, master):
+        """A storage is ready, or gone."""
+        parked, self._parked = self._parked, []
+        for peer, packet, request_id in parked:
+            if peer.connection in master.peers:
+                try:
+                    add(master, peer, packet, request_id)
+                except Refused as refusal:
+                    master.refuse(peer, request_id, refusal.error, str(refusal))
 
     def write(self, master, peer, request_id, table, answer, then=None):
         """Write `table`; when it is in force, call `then(master)` and answer."""
@@ -38,6 +53,7 @@ class Ordered:
 
     def give_up(self, master):
         """Another term begins, or the cluster stops."""
+        self.take_parked(master)
         waiting, self._waiting = self._waiting, {}
         for peer, request_id in waiting:
             if peer.connection in master.peers:
@@ -144,8 +160,9 @@ def add(master, peer, packet, request_id):
         if id not in waiting:
             raise refused('%s belongs to the cluster already' if announcements.belongs(master, id)
                           else 'there is no storage %s: only one that runs can be added', id)
-        if not is_ready(master, id):
-            raise Refused(ErrorCode.NOT_READY, '%s is only just coming: try again' % id)
+    if not all(is_ready(master, id) for id in ids):
+        master.ordered.park(peer, packet, request_id)
+        return
     master.members.set_added(ids, True)
 
     def tell(master):

@@ -73,6 +73,24 @@ def test_add_makes_a_storage_a_member_without_rows():
     assert desk.talk.node.members.added() == ['S1', 'S2', 'S3']
 
 
+@pytest.mark.parametrize('end', ['ready', 'gone', 'no cluster'])
+def test_who_is_only_just_coming_is_waited_for(end):
+    desk = Desk(1)
+    storage = desk.talk.storage()
+    grant(storage)
+    desk.admin.heard.clear()
+    desk.admin.say(AddStorages(()))
+    assert not desk.admin.hears(AddStorages.Answer) and not desk.admin.hears(Error)
+    if end == 'ready':
+        while any(other.hears(WriteTable) for other in [*desk.storages, storage]):
+            write_all(*desk.storages, storage)
+        assert desk.admin.take(AddStorages.Answer)[0].message.startswith('S2 belongs')
+    else:
+        (storage if end == 'gone' else desk.storages[0]).leave()
+        assert desk.admin.take(Error)[0].message.startswith(
+            'no storage waits' if end == 'gone' else 'that can be done while the cluster runs only')
+
+
 def test_who_was_added_is_so_after_a_restart():
     desk = Desk(1)
     desk.newcomer()
