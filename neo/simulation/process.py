@@ -4,7 +4,7 @@ from ..cluster.turn import take_turn
 from ..protocol import codec
 from .disk import DiskFailure
 from .network import FIN, OPENED
-from .witness import WITNESSES
+from .witness import watch
 
 EPOCH = 1_750_000_000.0             # virtual time 0, in seconds since 1970
 SLICE_PAUSE = .01                   # seconds between two slices, at most
@@ -191,9 +191,7 @@ class Process:
         packet = effect.packet
         if end is None:
             return
-        witness = WITNESSES.get(type(packet))
-        if witness is not None:
-            witness(self, packet)
+        watch(self, packet)
         data = codec.encode(packet, effect.request_id)
         codec.decode(data[codec.HEADER_SIZE:])      # what may not be said shows where it is said
         trace = self.world.trace

@@ -2,8 +2,9 @@
 the world can."""
 from ..cluster.cuts import is_removed
 from ..protocol.limits import LOCK_PATIENCE
-from ..protocol.packets import (ClientIsSilent, Error, Finish, Load, NodesChanged, RequestTerm,
-                                TableInForce, WriteTable)
+from ..protocol.packets import (ClientIsSilent, Error, Filled, Finish, Load, Lock, NodesChanged,
+                                RemoveAbove, RequestTerm, ReserveOids, Settle, TableInForce,
+                                WriteTable)
 from ..protocol.types import CellState, ErrorCode, NodeKind
 
 # Why nodes close others who keep to the protocol.
@@ -108,6 +109,33 @@ def doubts(process, packet):
             process.world.violation('%s says of %s: %s' % (process.label, info.id, info.condition))
 
 
+def is_durable(process, packet):
+    """Who says this has nothing on its mind that a crash would make it forget."""
+    node, machine = process.node, process.machine
+    if node.kind == NodeKind.STORAGE:
+        forgets = node.engine.changed
+    elif machine.store is not None:
+        saved = machine.store.load()
+        forgets = any(saved[name] != getattr(node.state, name) for name in node.state.NAMES)
+    else:
+        forgets = False
+    if forgets:
+        process.world.violation('%s says %s, and has not committed that' % (
+            process.label, type(packet).__qualname__))
+
+
+# What others rely on, whatever becomes of who says it.
+DURABLE = (Filled, Lock.Answer, RemoveAbove.Answer, RequestTerm, RequestTerm.Answer,
+           ReserveOids.Answer, Settle.Answer, TableInForce, WriteTable, WriteTable.Answer)
 WITNESSES = {RequestTerm.Answer: promises, WriteTable: throws_away, NodesChanged: doubts,
              TableInForce: puts_in_force, Finish.Answer: commits, Error: closes,
              ClientIsSilent: calls_silent, Load.Answer: shows}
+
+
+def watch(process, packet):
+    """It is about to be sent."""
+    kind = type(packet)
+    if kind in DURABLE:
+        is_durable(process, packet)
+    if kind in WITNESSES:
+        WITNESSES[kind](process, packet)

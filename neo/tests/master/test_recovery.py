@@ -274,3 +274,19 @@ def test_a_newcomer_lost_while_the_table_is_written_changes_nothing():
     assert talk.node.phase == ClusterState.VERIFYING
     second.reply(Settle, 900)
     assert talk.node.phase == RUNNING and talk.node.transactions.last_told == 1000
+
+
+def test_the_first_table_of_a_term_is_held_by_half_of_the_voters_of_each_that_may_be_in_force():
+    """S3 was filled, and then it left.  Nobody here has heard whether the table in which it votes
+    was in force: who has may be elected by S2 and S3 later, and one of these has to know more."""
+    former, with_s3, newest = (
+        table('S1', 'S2'), table('S1', 'S2', 'S3', ptid=6), table('S1', 'S2', ptid=7))
+    talk, all_three = Conversation(), ('S1', 'S2', 'S3')
+    third = talk.known(3, all_three, table=with_s3, in_force=former)
+    second = talk.known(2, all_three, table=with_s3, in_force=former)
+    first = talk.known(1, all_three, table=newest, in_force=former)
+    for number, storage in enumerate((first, third)):
+        assert not first.hears(TableInForce), number
+        assert write(storage).table[:2] == (4, 8)
+    assert first.take(TableInForce)[0].key == (4, 8)
+    assert not second.hears(TableInForce)               # it does not hold that yet
