@@ -58,8 +58,8 @@ class Order(Question):
         self.answer(admin, error)
 
     def lost(self, admin, peer):
-        self.answer(admin, Error(ErrorCode.NOT_READY, 'the primary master was lost, and may have'
-                                 ' heard of this or not: %s' % admin.why()))
+        self.answer(admin, Error(ErrorCode.NOT_READY, 'the primary master was lost, and this was'
+                                 ' done or not: look, and say it again (%s)' % admin.why()))
 
 
 @handles(DescribeCluster, sender=CTL)

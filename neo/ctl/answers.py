@@ -11,6 +11,7 @@ ADMIN = NodeKind.ADMIN
 def accepted(ctl, peer, answer, context):
     ctl.accept(peer, ADMIN, answer.id)
     ctl.ask(peer, ctl.request)
+    ctl.was_asked = True
 
 
 @handles(DescribeCluster.Answer, SetClusterState.Answer, AddStorages.Answer, Check.Answer,

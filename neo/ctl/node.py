@@ -1,7 +1,7 @@
 """The node that neoctl is: it connects to an admin node, asks once, and leaves."""
 from ..cluster.addresses import readable
 from ..cluster.node import Node, handler_table
-from ..protocol.packets import Identify, SetClusterState
+from ..protocol.packets import DescribeCluster, Identify, SetClusterState
 from ..protocol.types import ClusterState, NodeKind
 from . import answers
 
@@ -20,6 +20,7 @@ class Ctl(Node):
     def __init__(self, rnd, address, request, timeout=30.0):
         super().__init__(rnd)
         self.address, self.request, self.timeout = address, request, timeout
+        self.was_asked = False          # the admin
         self.result = None
         self.failure = None
         self.stops = type(request) is SetClusterState and request.state == ClusterState.STOPPING
@@ -40,15 +41,21 @@ class Ctl(Node):
         if self.stops and self.result is not None:
             self.exit(0)
         else:
-            self.fail('the admin node at %s closed the connection: %s' % (
-                readable(self.address), reason))
+            self.fail('the admin node at %s was lost%s: %s' % (
+                readable(self.address), self._doubt(), reason))
 
     def timer(self, name):
         if self.result is not None:
             self.fail('%s, and this has not ended within %g s' % (
                 self.result.message, self.timeout))
         else:
-            self.fail('no answer from %s within %g s' % (readable(self.address), self.timeout))
+            self.fail('no answer from %s within %g s%s' % (
+                readable(self.address), self.timeout, self._doubt()))
+
+    def _doubt(self):
+        """Who has given an order that was not answered is to know that."""
+        ordered = self.was_asked and type(self.request) is not DescribeCluster
+        return ', and this was done or not: look, and say it again' * ordered
 
     def stop(self):
         """A clean end of this process."""

@@ -210,10 +210,13 @@ def changes_text(before, after, dry_run):
                for id, rows in after.out_of_date.items()}
     new = ['%s: %d' % (id, count) for id, count in to_fill.items() if count]
     feeding = sum(state == CellState.FEEDING for row in after.rows for state in row.values())
+    gone = sum(len(old.keys() - row.keys()) for old, row in zip(before.rows, after.rows))
     if after.rows == before.rows:
         return 'there is nothing to change'
-    words = ['cells that %s filled: %s' % ('would be' if dry_run else 'are',
-                                           ', '.join(new) or 'none')]
+    would = 'would be' if dry_run else 'are'
+    words = ['cells that %s filled: %s' % (would, ', '.join(new) or 'none')]
+    if gone:
+        words.append('cells that %s removed: %d' % (would, gone))
     if feeding:
         words.append('cells that go when others are filled: %d' % feeding)
     return '; '.join(words)

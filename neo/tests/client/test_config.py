@@ -52,7 +52,7 @@ def test_nested(nobody):
 
 @pytest.mark.parametrize('text', [
     'name test', 'master_nodes 127.0.0.1:1', 'master_nodes 127.0.0.1:1\nname test\ncompress gzip',
-    'master_nodes 127.0.0.1:1\nname test\ncolour red'])
+    'master_nodes 127.0.0.1:1\nname test\ncolour red', 'master_nodes nowhere\nname test'])
 def test_bad_configuration(text):
     with pytest.raises(ConfigurationError):
         configured(text)

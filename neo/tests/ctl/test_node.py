@@ -86,4 +86,18 @@ def test_a_refusal_is_one_line():
 def test_the_admin_closes_the_connection():
     node, step, request_id = greeted(SetClusterState(ClusterState.STOPPING))
     assert step(events.Closed(1, 'reset')).status == 1
-    assert node.failure == 'the admin node at 127.0.0.1:9999 closed the connection: reset'
+    assert node.failure == ('the admin node at 127.0.0.1:9999 was lost, and this was done or not:'
+                            ' look, and say it again: reset')
+
+
+def test_an_order_that_is_not_answered_may_have_been_done():
+    node, step, _ = greeted(SetClusterState(ClusterState.RUNNING))
+    assert step(events.TimerFired('timeout')).status == 1
+    assert node.failure == ('no answer from 127.0.0.1:9999 within 5 s, and this was done or not:'
+                            ' look, and say it again')
+
+
+def test_a_question_that_is_not_answered_was_none():
+    node, step, _ = greeted(DescribeCluster())
+    assert step(events.Closed(1, 'reset')).status == 1
+    assert node.failure == 'the admin node at 127.0.0.1:9999 was lost: reset'

@@ -300,7 +300,8 @@ def test_feeding_cells_are_as_good_as_others():
     desk.order(Tweak((), False))
     assert desk.table.rows[0]['S1'] == CellState.FEEDING
     assert 'rows 0-3' in desk.refusal(DropStorage('S1'))
-    assert desk.order(Tweak(('S2',), False)).message == 'cells that are filled: none'
+    assert desk.order(Tweak(('S2',), False)).message == (
+        'cells that are filled: none; cells that are removed: 2')
     assert desk.letters() == ['S1 UUUU']
 
 
