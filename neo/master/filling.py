@@ -65,6 +65,7 @@ class Filling:
                              if storage not in former.writable[row])
         self.taken(node)
         for peer in list(self._cells):
+            self._drop(peer, self._table)
             self._look(node, peer)
         self._write(node)
 
@@ -76,17 +77,22 @@ class Filling:
             self._new = {cell: key for cell, key in self._new.items() if key > oldest}
             self.told(node)
 
+    def _drop(self, peer, table):
+        """Cells that it does not fill any more by this table, whether it has heard of that or not:
+        what it says of them is of the past."""
+        cells = self._cells[peer]
+        for row in cells.keys() - set(table.out_of_date.get(peer.id, ())):
+            del cells[row]
+            self._ready.pop((row, peer.id), None)
+
     def _look(self, node, peer):
         """Which of its cells are out of date by the table in force?  It hears of none before it
         holds that table itself."""
         if not peer.data.holds(node.tables.in_force):
             return
+        self._drop(peer, node.tables.in_force)
         cells = self._cells[peer]
-        rows = node.tables.in_force.out_of_date.get(peer.id, ())
-        for row in cells.keys() - set(rows):
-            del cells[row]
-            self._ready.pop((row, peer.id), None)
-        for row in rows:
+        for row in node.tables.in_force.out_of_date.get(peer.id, ()):
             if row not in cells:
                 # What has its tid already, nobody has given to this cell.
                 cells[row] = Cell(node.transactions.last_in_finish)

@@ -122,20 +122,28 @@ def write_table(node, peer, packet, request_id):
 @handles(TableInForce, sender=MASTER)
 def table_in_force(node, peer, packet, request_id):
     obeyed(node, peer)
-    written = node.written.get(packet.key)
-    if written is not None:
-        table = written.table
-        node.written = {key: later for key, later in node.written.items() if key > packet.key}
-        before = node.state.in_force and PartitionTable.unpack(node.state.in_force)
-        if before is None:
-            # There is nothing of a former one.
-            node.state.put(history=history_of(table.cuts, written.history))
-        node.state.put(in_force=table)
-        node.lazily()
-        node.use_table(PartitionTable.unpack(table))
-        node.filling.table_in_force(node, before, node.table)
-        node.leftovers.table_in_force(before, node.table)
+    written = node.written
+    if packet.key in written:
+        # Tables come in force one after another: so those before it were, though nobody has said
+        # so here.  What they have taken away, and this one gives back, was written without us.
+        for key in sorted(key for key in written if key <= packet.key):
+            put_in_force(node, written[key])
+        node.written = {key: later for key, later in written.items() if key > packet.key}
         serve_clients.tell(node)
+
+
+def put_in_force(node, written):
+    """This WriteTable of the present term."""
+    table, state = written.table, node.state
+    before = state.in_force and PartitionTable.unpack(state.in_force)
+    if before is None:
+        # There is nothing of a former one.
+        state.put(history=history_of(table.cuts, written.history))
+    state.put(in_force=table)
+    node.lazily()
+    node.use_table(PartitionTable.unpack(table))
+    node.filling.table_in_force(node, before, node.table)
+    node.leftovers.table_in_force(before, node.table)
 
 
 @handles(TableChanged, sender=MASTER)

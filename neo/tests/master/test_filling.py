@@ -6,7 +6,7 @@ from neo.protocol.packets import (DescribeIds, Error, Fill, Filled, FillProgress
                                   WriteTable)
 from neo.protocol.types import CellState, ClusterState, TableKey
 
-from .conversation import UP, grant, running, write
+from .conversation import UP, grant, running, write, write_all
 from .test_transactions import begin, finish, lock
 
 OUT = int(CellState.OUT_OF_DATE)
@@ -240,3 +240,56 @@ def test_who_does_not_hold_the_table_yet_is_not_told_to_fill_its_rows():
     assert first.hears(Fill) and not second.hears(Fill)
     write(second)
     assert second.take(Fill)[0].rows == tuple(talk.node.tables.in_force.out_of_date[second.id])
+
+
+# -- a cell that is taken away meanwhile ---------------------------------------------------------
+def taken_away():
+    """Of three copies, that of S2 was away, and is told to copy.  Then it is to have no cell any
+    more: the others have that in force before S2 has heard of it."""
+    talk, (first, second, third) = running(3, replicas=2, partitions=1)
+    client = talk.client()
+    second.leave()
+    write_all(first, third)
+    again = talk.storage(identity=second.identity, id='S2', cluster_id=talk.node.cluster.id,
+                         history=talk.node.cluster.history, term=1)
+    grant(again)
+    write(again)
+    again.reply(Settle, 0)
+    order = again.take(Fill)[0]
+    change(talk, {'S1': UP, 'S3': UP})
+    return talk, client, first, again, third, order
+
+
+def change(talk, row):
+    """Another table is sent, with such a row."""
+    tables = talk.node.tables
+    tables.write(talk.node, tables.newest.next([row]), lambda node: None)
+    talk.act()
+
+
+def test_a_cell_that_was_taken_away_does_not_come_back_when_it_is_filled():
+    talk, client, first, second, third, order = taken_away()
+    second.say(Filled((0,), order.upto))
+    write_all(first, third)
+    write_all(second)
+    assert 'S2' not in talk.node.tables.newest.rows[0]
+
+
+@pytest.mark.parametrize('missed', [False, True])
+def test_a_cell_that_was_taken_away_and_given_back_is_a_new_one(missed):
+    """S2 hears of nothing before all is done, and then of all at once."""
+    talk, client, first, second, third, order = taken_away()
+    write_all(first, third)
+    if missed:
+        second.say(Filled((0,), order.upto))    # it was on its way
+    tid = commit(client, [first, third], oids=(2,))
+    change(talk, {'S1': UP, 'S2': CellState.OUT_OF_DATE, 'S3': UP})
+    write_all(first, third)
+    client.say(TableTaken(talk.node.tables.in_force.key))
+    if not missed:
+        second.say(Filled((0,), order.upto))
+    write_all(second)
+    write_all(first, third)
+    assert talk.node.tables.newest.rows[0]['S2'] == OUT
+    again = second.take(Fill)[0]
+    assert again.rows == (0,) and again.upto == tid

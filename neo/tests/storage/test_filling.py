@@ -495,3 +495,16 @@ def test_a_storage_that_copies_stores_nothing(script):
     reader = another_storage(script)
     reader.say(Store(TTID, [record(0)], ()))
     assert not script.node.transactions.by_ttid
+
+
+def test_tables_that_were_in_force_before_it_is_told_so_of_a_later_one():
+    """It was slow: row 0 was taken away, written without it, and given back, while it took part in
+    what was written in row 1."""
+    script = beginning()
+    script.a = script.client('C1')
+    script.commit(script.a, script.m, TTID, 100, record(1))
+    members = [('S1', script.node.identity, '', None, True)]
+    script.m.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, cells(1, 2, '.UOO'), members))
+    script.commit(script.a, script.m, TTID + 1, 120, record(1, 100))   # 110 was in row 0
+    put_in_force(script, cells(1, 3, 'OUOO'))
+    assert complete(script)[0] == 0
