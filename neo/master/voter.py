@@ -127,9 +127,9 @@ def table_in_force(node, peer, packet, request_id):
 
 @handles(ClusterStateChanged, sender=MASTER)
 def cluster_state_changed(node, peer, packet, request_id):
-    if peer is not node.voter.leader and not (
-            packet.state == ClusterState.STOPPING and node.voter.leader is None):
-        return                          # it speaks of its past
+    if peer is not node.voter.leader and (
+            packet.state != ClusterState.STOPPING or node.serves or node.voter.leader is not None):
+        return                          # it speaks of its past, or has not heard of who serves
     if packet.state == ClusterState.STOPPING:
         node.exit(0, 'the cluster has stopped')
     elif packet.state == ClusterState.VERIFYING:

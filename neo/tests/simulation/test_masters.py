@@ -171,6 +171,26 @@ def test_a_stop_leaves_nothing_out_of_date(seed):
     assert not sim.primary().tables.in_force.out_of_date and not sim.world.violations
 
 
+@pytest.mark.parametrize('seed', range(4))
+def test_a_spare_that_is_stopped_while_it_is_cut_off_stops_no_primary(seed):
+    sim = cluster(seed=seed)
+    reigning, spare = primary(sim), spares(sim)[0]
+    sim.world.network.cut(reigning, spare)
+    sim.world.network.cut(spare, reigning)
+    sim.run_for(8)
+    node = sim.world.node(spare)
+
+    def stop():
+        node.stopping.order(node, None, None)
+        node.stopping.requests.clear()          # nobody has asked
+    sim.world.machines[spare].process.call(stop)
+    sim.world.heal()
+    assert sim.run_for(10, lambda: sim.world.node(spare) is None)
+    assert serving(sim) == [reigning]
+    sim.restart()
+    assert not heal(sim) and serving(sim) == [reigning]
+
+
 def test_a_new_cluster_is_not_created_beside_a_master_that_is_away():
     sim = Simulation(masters=3, storages=2, partitions=2)
     for name in ('M1', 'M2', 'S1', 'S2', 'A1'):
