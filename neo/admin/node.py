@@ -54,9 +54,9 @@ class Admin(Node):
     def lost(self, peer, reason):
         if peer.kind != MASTER:
             return
-        if self.phase == ClusterState.STOPPING:
+        if self.phase == ClusterState.STOPPING and not self.reason:
             self.exit(0, 'the cluster has stopped')
-            return
+            return                      # else its master has died before all had left
         self._away(reason)
 
     def _away(self, reason):

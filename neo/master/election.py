@@ -52,11 +52,11 @@ class Election:
                          *[fellow.peer for fellow in node.fellows.reached()]]:
                 node.ask(peer, Canvass(), QUESTION)
             self.consider(node)
-        if not node.leads:
+        if node.phase == RECOVERING and not node.leads:
             self._later(node)
 
     def _is_open(self, node):
-        return not node.leads and not node.voter.is_led(node)
+        return node.phase == RECOVERING and not node.leads and not node.voter.is_led(node)
 
     def joined(self, node, peer):
         if self._is_open(node):

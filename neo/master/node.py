@@ -560,7 +560,9 @@ class Master(Node):
     # -- what is said of it ---------------------------------------------------------------------
     def change_phase(self, phase, reason='', level=logging.INFO, what=None):
         """Admins are told at once, and clients that wait; storages by what it means for them.
-        `what` it waits for, without a time."""
+        `what` it waits for, without a time.  Who stops does nothing else any more."""
+        if self.phase == STOPPING != phase:
+            return
         self._what = what
         reason = as_reason(reason)
         if (phase, reason) != (self.phase, self.reason):
