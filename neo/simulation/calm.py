@@ -17,6 +17,7 @@ class Calm:
         self.world = world
         self.began = None           # virtual time; None: it is not calm
         self.ends = float('inf')
+        self.killed_until = 0.0         # a storage that the operator has ended is back by then
         self._times = []
         self._committed = 0
         self._refused = {}          # client label -> when an import of it was refused last
@@ -46,6 +47,8 @@ class Calm:
     def _excused(self, attempt, began, error):
         """Who wants a tid is refused once others have been given higher ones; imports of the same
         client that followed fail with it."""
+        if type(error) is TransactionFailed and began < self.killed_until:
+            return True                     # it may miss the vote of who has come back meanwhile
         if attempt is None or not (attempt.imposed or attempt.wanted):
             return False
         if type(error) in (RequestRefused, TidRefused) and 'is not above' in str(error):

@@ -77,6 +77,7 @@ class Operator:
         ctl = process.node
         if type(self._request) is KillNode:
             self._killed[self._request.node] = self.sim.world.now
+            self.calm.killed_until = self.sim.world.now + BACK
         if type(self._request) is not DescribeCluster and not ctl.stops:
             done = 'done' if ctl.result is not None else 'refused'
             self.sim.world.counts['order: %s %s' % (type(self._request).__name__, done)] += 1
