@@ -81,6 +81,12 @@ class Stopping:
             node.send(peer, ClusterStateChanged(STOPPING, ''))
         node.exit(0, 'the cluster has stopped')
 
+    def follow(self, node):
+        """Another master has stopped the cluster: who is connected to this one only leaves too."""
+        for peer in [*node.members.storages.values(), *node.members.admins.values()]:
+            node.send(peer, ClusterStateChanged(STOPPING, ''))
+        node.exit(0, 'the cluster has stopped')
+
     def timer(self, node):
         """Patience is over."""
         if self.stage == Stage.ENDING:

@@ -131,7 +131,7 @@ def cluster_state_changed(node, peer, packet, request_id):
             packet.state != ClusterState.STOPPING or node.serves or node.voter.leader is not None):
         return                          # it speaks of its past, or has not heard of who serves
     if packet.state == ClusterState.STOPPING:
-        node.exit(0, 'the cluster has stopped')
+        node.stopping.follow(node)
     elif packet.state == ClusterState.VERIFYING:
         node.voter.elected()
     elif packet.state == ClusterState.RECOVERING:
