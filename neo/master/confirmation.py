@@ -61,6 +61,13 @@ class Confirmation:
                 node.ask(peer, ConfirmTerm(node.term), this)
         this.confirm(node, node.id)
 
+    def renew(self, node):
+        """Somebody has come, or others vote now: who was asked may have gone without an answer."""
+        if self._round is not None:
+            self._waiting = self._round.then + self._waiting
+            self._round.then = []
+            self._begin(node)
+
     def ended(self, node, round):
         if round is self._round:
             self._round = None

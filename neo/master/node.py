@@ -337,6 +337,7 @@ class Master(Node):
         elif self.phase in SERVING:
             announcements.table_changed(self)
             commits.take_parked(self)
+            self.confirmation.renew(self)
             self.filling.table_changed(self)
             self.checking.table_changed(self)
             self.settle_masters()
@@ -495,6 +496,8 @@ class Master(Node):
             self.tables.write_members(self, peer)
         else:
             self.tables.write_to(self, peer)
+        if self.confirmation is not None:
+            self.confirmation.renew(self)
         self.settle_masters()
 
     def admit_late(self, peer):

@@ -229,6 +229,20 @@ def test_a_sync_is_answered(masters, stateful):
     assert {outcome.error for outcome in syncs} == {None}
 
 
+def test_a_sync_is_answered_when_who_was_asked_has_gone_and_come_back():
+    """More than half of the voters, before they have confirmed anything."""
+    sim = cluster()
+    asked, term = ['S1', *spares(sim)], sim.primary().term
+    for name in asked:
+        sim.freeze(name)
+    synced = sim.do('C1', sync(sim, 'C1'))
+    sim.run_for(1)
+    sim.kill(*asked)
+    sim.restart()
+    sim.wait(synced, seconds=10)
+    assert synced.error is None and sim.primary().term == term and not heal(sim)
+
+
 def sync(sim, client):
     return (yield sim.applications[client].client.sync())
 
