@@ -69,6 +69,27 @@ def test_what_was_committed_without_it_is_copied_as_well():
     assert talk.node.tables.in_force.rows[0]['S2'] == UP
 
 
+def test_what_misses_something_before_the_table_that_has_it_is_copied_again():
+    """It is filled while another table is under way, for which a transaction waits."""
+    talk, client, first, second = behind()
+    order = second.take(Fill)[0]
+    tables = talk.node.tables
+    tables.write(talk.node, tables.newest.next(), lambda node: None)
+    talk.act()
+    second.say(Filled((0, 1), order.upto))
+    finish(client, begin(client), [first], oids=(2,))
+    assert not first.hears(Lock)
+    write(first), write(second)
+    assert first.hears(Lock) and tables.newest.rows[0]['S2'] == OUT
+    lock(first)
+    again = second.take(Fill)[0]
+    assert 0 in again.rows and again.upto == client.take(Finish.Answer)[0].tid
+    second.say(Filled(again.rows, again.upto))
+    while first.hears(WriteTable):
+        write(first)
+    assert state(talk, second) == {UP}
+
+
 def test_it_is_not_told_to_copy_what_nobody_was_told():
     talk, client, first, second = behind()
     second.take(Fill)
