@@ -253,6 +253,21 @@ def test_a_corrupted_cell_waits_for_its_storage():
     assert desk.storages[1].last(Fill)[0].rows
 
 
+def test_a_cell_is_corrupted_until_its_storage_knows_that():
+    """Two of three are enough for the table to be in force: the third one would go on from what it
+    has, if it were out of date before it has heard of that."""
+    desk = Checked(3)
+    desk.check((0, 'S1'))
+    desk.answer(GOOD, GOOD, GOOD), desk.answer(GOOD, OTHER, GOOD)
+    write_all(desk.storages[0], desk.storages[2])
+    desk.tick()
+    assert desk.letters() == ['S1 UU', 'S2 CU', 'S3 UU'] and not desk.storages[0].hears(WriteTable)
+    write_all(desk.storages[1])
+    desk.tick()
+    write_all(*desk.storages)
+    assert desk.letters() == ['S1 UU', 'S2 OU', 'S3 UU']
+
+
 def test_another_term_is_the_end_of_a_check():
     desk = Checked()
     desk.check()

@@ -93,15 +93,15 @@ class Party(driven.Party):
 class Script(driven.Driven):
     """Drives a storage; what needs a commit is sent after it, or never if that fails."""
 
-    def __init__(self, engine=None, **options):
+    def __init__(self, engine=None, masters=(MASTER_ADDRESS,), **options):
         self.engine = engine or MemoryEngine()
-        self.options = options
+        self.masters, self.options = masters, options
         self._connections = 0
         super().__init__(self._node(), 1e9)
         self.start()
 
     def _node(self):
-        return Storage(random.Random(1), self.engine, CLUSTER, [MASTER_ADDRESS],
+        return Storage(random.Random(1), self.engine, CLUSTER, self.masters,
                        ('127.0.0.1', 20000), **self.options)
 
     def crash(self):
@@ -129,16 +129,16 @@ class Script(driven.Driven):
         return party
 
     # -- the master -------------------------------------------------------------------------
-    def master(self):
+    def master(self, address=MASTER_ADDRESS):
         """A master takes up the connection and has been told who this is."""
         party = self._party()
-        self.step(events.Connected(party.connection, MASTER_ADDRESS))
+        self.step(events.Connected(party.connection, address))
         self.identify = party.take(Identify)
         return party
 
-    def join(self, id='S1', session=1, term=1):
+    def join(self, id='S1', session=1, term=1, address=MASTER_ADDRESS):
         """… and has accepted the storage."""
-        master = self.master()
+        master = self.master(address)
         master.say(Identify.Answer('M1', id, self.identify.cluster_id and CLUSTER_ID,
                                    self.identify.history and HISTORY, term, session, 0, 0), 1)
         assert self.node.masters.joined()

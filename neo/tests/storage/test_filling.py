@@ -2,7 +2,7 @@
 import pytest
 
 from neo.cluster import events
-from neo.protocol.packets import (ClusterStateChanged, Conflict, Fill, Filled,
+from neo.protocol.packets import (ClusterStateChanged, Conflict, Error, Fill, Filled,
                                   FillProgress, Identify,
                                   ListRecords, ListTransactions, Load, Lock, NodesChanged,
                                   RequestTerm, RowsTold, Settle, Store, TableInForce, Unlock, Vote,
@@ -303,6 +303,41 @@ def test_what_was_copied_before_a_crash_is_not_copied_again(script):
     assert samples.all_records(script.engine)[0] == samples.all_records(script.s2.engine)[0]
 
 
+def test_a_transaction_that_was_copied_in_part_is_copied_again(script):
+    """A chunk ends within it, that is committed, and then there is a crash."""
+    script.s2.add(900, 10, record(2))
+    script.s2.add(901, 11, *[record(oid) for oid in (2, 6, 10)])
+    fill(script, 11, 2)
+    script.s2.announced()
+    script.wait(1)
+    script.s2.connected()
+    while script.engine.load(2, FAR) is None or script.engine.load(2, FAR)[0] < 11:
+        script.s2.serve(1)
+    assert script.engine.load(10, FAR) is None
+    script.make_durable()
+    script.crash()
+    again(script, 'UUOO')
+    script.s2.party = None
+    copied(script, 11, 2)
+    assert script.m.take(Filled) == Filled((2,), 11)
+    assert samples.all_records(script.engine)[0] == samples.all_records(script.s2.engine)[0]
+
+
+def test_another_order_during_a_copy(script):
+    """That ends up to where it began to go, and then the rest is copied."""
+    script.s2.add(900, 10, record(2), record(6), record(10))
+    fill(script, 10, 2)
+    script.s2.announced()
+    script.wait(1)
+    script.s2.connected()
+    script.s2.serve(2)
+    script.s2.add(901, 20, record(2, data=b'missed'))
+    fill(script, 20, 2)
+    script.s2.serve()
+    assert script.m.take(Filled) == Filled((2,), 20) and not script.m.hears(Filled)
+    assert complete(script)[2] == 20 and script.engine.load(2, FAR)[4] == b'missed'
+
+
 # -- how fast ---------------------------------------------------------------------------------
 def time_to_copy(script, latency):
     """Seconds until row 2, of 40000 bytes, is filled, if each answer takes `latency`."""
@@ -489,6 +524,13 @@ def test_who_copies_hears_what_was_told_once_that_is_certain(script):
     script.m.say(Unlock(TTID))
     assert reader.answer_to(request).told == ((0, 100),)
     assert reader.ask(RowsTold(101, (2,))).error == ErrorCode.NOT_HERE
+
+
+def test_who_obeys_another_primary_does_not_copy_from_here(script):
+    """What that one has settled may be something else."""
+    script.s2.announced()
+    reader = script.knock('S2', term=2, kind=NodeKind.STORAGE)
+    assert reader.take(Error).error == ErrorCode.NOT_READY
 
 
 def test_a_storage_that_copies_stores_nothing(script):

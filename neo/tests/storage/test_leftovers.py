@@ -7,6 +7,7 @@ from neo.protocol.packets import ClusterStateChanged, Lock, Store, TableInForce,
 from neo.protocol.types import ClusterState, ErrorCode, RowTid
 from neo.storage.engine.sqlite import SqliteEngine
 from neo.storage.leftovers import LEFTOVERS
+from neo.storage.locking import LOCK
 
 from ..engine import samples
 from .script import CLUSTER_ID, HISTORY, PARTITIONS, ROWS, TTID, Script, record
@@ -104,6 +105,28 @@ def test_what_was_begun_before_ends_as_it_would_have(size):
     assert left(script) == {0, 2} and script.node.state.leftovers == ()
     assert script.engine.load(2, 300)[0] == 201 and script.engine.measure()[0] == 8
     assert LEFTOVERS not in script.timers and script.nothing_left()
+
+
+def test_what_is_locked_after_the_rest_was_removed_goes_too():
+    """A large transaction takes longer to lock than the rest to be removed."""
+    script = beginning(amounts=limits.AMOUNTS._replace(pending_in_memory=1000))
+    ttid = TTID + 201
+    script.a.voted(ttid, *[record(oid, None, bytes(3000)) for oid in range(64)])
+    put_in_force(script, cells(1, 2, 'U.U.'))
+    script.slices()
+    request = script.m.say(Lock(ttid, 201, 201, ROWS))
+    while LEFTOVERS not in script.node.background:
+        script.wait(1)
+    while LEFTOVERS in script.node.background:
+        script.step(events.Slice(9 if script.node.background[0] == LEFTOVERS else 1))
+    assert LOCK in script.node.background
+    script.slices()
+    assert type(script.m.answer_to(request)) is Lock.Answer
+    script.m.unlock(ttid)
+    assert left(script) == {0, 1, 2, 3}
+    script.wait(limits.RETIREMENT + 11)
+    script.slices()
+    assert left(script) == {0, 2} and script.node.state.leftovers == ()
 
 
 def test_a_row_that_comes_back_is_not_removed_any_more(script):
