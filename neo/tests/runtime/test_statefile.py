@@ -93,3 +93,21 @@ def test_what_a_crash_left_half_written_harms_nothing(path):
     state.commit()
     file.close()
     assert opened(path)[1].term == 10
+
+
+def test_what_is_not_synced_does_not_take_the_place_of_what_was(path):
+    """A pipe can be written to, and not be synced."""
+    written(path, term=9)
+    os.mkfifo(path + '.new')
+    reader = os.open(path + '.new', os.O_RDONLY | os.O_NONBLOCK)
+    file, state = opened(path)
+    state.put(term=10)
+    with pytest.raises(OSError):
+        state.commit()
+    assert os.read(reader, 10) == b'NEO master'
+    os.close(reader)
+    os.remove(path + '.new')
+    file.close()
+    file, state = opened(path)
+    assert state.term == 9
+    file.close()
