@@ -2,7 +2,8 @@
 from ..cluster.context import Context
 from ..cluster.node import Refused, handles
 from ..protocol.packets import (AddStorages, Check, DescribeCluster, DescribeIds, DropStorage,
-                                Error, KillNode, SetClusterState, SetReplicas, Truncate, Tweak)
+                                Error, ForceStart, KillNode, SetClusterState, SetReplicas,
+                                Truncate, Tweak)
 from ..protocol.types import ErrorCode, NodeKind
 
 CTL = NodeKind.CTL
@@ -70,8 +71,8 @@ def describe(admin, peer, packet, request_id):
         admin.ask(admin.primary, DescribeIds(), Description(peer, request_id))
 
 
-@handles(SetClusterState, AddStorages, Tweak, DropStorage, SetReplicas, KillNode, Check, Truncate,
-         sender=CTL)
+@handles(SetClusterState, ForceStart, AddStorages, Tweak, DropStorage, SetReplicas, KillNode, Check,
+         Truncate, sender=CTL)
 def pass_on(admin, peer, packet, request_id):
     if admin.primary is None:
         raise Refused(ErrorCode.NOT_READY, admin.why())

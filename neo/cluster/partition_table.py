@@ -132,6 +132,11 @@ class PartitionTable:
         """The next one of the same primary, of another history."""
         return self._changed(cuts=(*self.cuts, cut)[-MAX_CUTS:])
 
+    def forced(self, term, rows, masters, cut):
+        """The first one of the primary of `term`, with nobody who is away."""
+        return self._changed(term=term, rows=rows, masters=masters,
+                             cuts=(*self.cuts, cut)[-MAX_CUTS:])
+
     def without(self, storages):
         """The next one of the same primary, with all that these have to be read out of date."""
         return self.outdated(self.cells_of(storages))

@@ -1,7 +1,7 @@
 """What neoctl hears from the admin node."""
 from ..cluster.node import handles
 from ..protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, Error, Identify,
-                                KillNode, SetClusterState, SetReplicas, Truncate, Tweak)
+                                ForceStart, KillNode, SetClusterState, SetReplicas, Truncate, Tweak)
 from ..protocol.types import NodeKind
 
 ADMIN = NodeKind.ADMIN
@@ -14,9 +14,9 @@ def accepted(ctl, peer, answer, context):
     ctl.was_asked = True
 
 
-@handles(DescribeCluster.Answer, SetClusterState.Answer, AddStorages.Answer, Check.Answer,
-         Tweak.Answer, DropStorage.Answer, SetReplicas.Answer, KillNode.Answer, Truncate.Answer,
-         sender=ADMIN)
+@handles(DescribeCluster.Answer, SetClusterState.Answer, ForceStart.Answer, AddStorages.Answer,
+         Check.Answer, Tweak.Answer, DropStorage.Answer, SetReplicas.Answer, KillNode.Answer,
+         Truncate.Answer, sender=ADMIN)
 def answered(ctl, peer, answer, context):
     ctl.result = answer
     if not ctl.stops:

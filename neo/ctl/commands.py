@@ -4,7 +4,7 @@ import re
 
 from ..cluster.ids import LETTERS, tid_at, utc
 from ..protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, KillNode,
-                                SetClusterState, SetReplicas, Truncate, Tweak)
+                                ForceStart, SetClusterState, SetReplicas, Truncate, Tweak)
 from ..protocol.types import ClusterState, MAX_ID, MAX_TID, NodeKind
 from . import show
 
@@ -104,7 +104,7 @@ def description(lines, data, *arguments):
 
 
 def _start(options):
-    return order(ClusterState.RUNNING)
+    return message(ForceStart()) if options.force else order(ClusterState.RUNNING)
 
 
 def _stop(options):
@@ -192,7 +192,10 @@ def add_commands(parser, parent):
         sub = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         return sub.add_subparsers(metavar='WHAT', dest='what', required=True)
 
-    add(commands, 'start', _start, 'start a new cluster with the storages that are there')
+    sub = add(commands, 'start', _start, 'start a new cluster with the storages that are there')
+    sub.add_argument('--force', action='store_true', help='start a cluster that waits for nodes'
+                     ' which do not come back; what only they had is lost, and they can take part'
+                     ' again with empty databases only')
     _add_print(group('print', 'print what the cluster is like'), add)
     _add_set(group('set', 'change the cluster'), add)
     _add_changes(commands, add)

@@ -1,7 +1,7 @@
 """Which cluster this is: two of one name never mix."""
 import logging
 
-from ..cluster.cuts import knows
+from ..cluster.cuts import LEFT_OUT, is_left_out, knows
 from ..cluster.node import Refused
 from ..protocol.types import ErrorCode, NodeKind
 
@@ -28,6 +28,12 @@ class Cluster:
             packet.cluster_id != self.id or
             packet.kind == NodeKind.STORAGE and self.certain
             and not knows(cuts, self.history, packet.history))
+
+    def check_history(self, packet, cuts):
+        """Raises Refused if this storage was left out when a start was forced."""
+        if self.certain and packet.cluster_id == self.id is not None and is_left_out(
+                cuts, packet.history, packet.identity):
+            raise Refused(ErrorCode.ANOTHER_CLUSTER, LEFT_OUT)
 
     def refuse(self, node, packet):
         """`packet` is of a storage of another cluster.  Until this one has run, it may just as well

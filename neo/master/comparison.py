@@ -7,7 +7,7 @@ was put back to an older copy, or has lied about what was written.
 """
 from collections import namedtuple
 
-from ..cluster.cuts import is_removed, made
+from ..cluster.cuts import is_removed, kept_below, made
 
 Missing = namedtuple('Missing', 'row tid knows holders')
 Missing.__doc__ = """No readable cell of `row` has transaction `tid`, of which the storages `knows`
@@ -21,7 +21,8 @@ def locked_by(state):
 
 def compare(table, states):
     """`(behind, missing)`: the readable cells, (row, storage), that are to be out of date before
-    anything is settled or served, and the Missing.  Storages without `states` are not looked at."""
+    anything is settled or served, and the Missing.  Storages without `states` are not looked at.
+    What a start was forced without is missed by nobody."""
     told = {id: {it.row: it.tid for it in states[id].told} for id in table.readers()
             if id in states}
     locked = {id: {(row, it.tid) for it in locked_by(states[id]).values() for row in it.rows}
@@ -29,8 +30,9 @@ def compare(table, states):
     behind, missing = [], []
     for row, expected in sorted(last_told(told).items()):
         present = [id for id in table.readable[row] if id in told]
+        enough = kept_below(table.cuts, expected)
         late = [id for id in present
-                if told[id].get(row, 0) < expected and (row, expected) not in locked[id]]
+                if told[id].get(row, 0) < enough and (row, expected) not in locked[id]]
         if late and len(late) == len(present):
             missing.append(Missing(
                 row, expected, [id for id, rows in told.items() if rows.get(row) == expected],

@@ -138,5 +138,5 @@ class Creation:
 
 
 def waits_text(node):
-    return ('the cluster starts by itself when all it needs is there: %s. To force it is not'
-            ' available in this version.' % node.reason)
+    return ('the cluster starts by itself when all it needs is there: %s. To start with what is'
+            ' there, and lose the rest: neoctl start --force' % node.reason)

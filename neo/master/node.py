@@ -16,7 +16,7 @@ from ..cluster.node import Node, Refused, handler_table
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, Identify, SetClusterState
 from ..protocol.types import MAX_TERM, ClusterState, ErrorCode, NodeKind, as_reason
-from . import (announcements, commits, filling, orders, outcomes, reports, truncation,
+from . import (announcements, commits, filling, forcing, orders, outcomes, reports, truncation,
                verification, voter)
 from .checking import CHECK, MEND, Checking
 from .clock import Clock
@@ -84,6 +84,7 @@ class Master(Node):
         self.ordered = orders.Ordered()
         self.history = None             # the one that is served
         self.truncations = []           # truncation.Order that is not answered
+        self.forced = None              # forcing.Order that is not answered
 
     def starting(self):
         self.log('master of cluster %s on %s:%d', self.cluster.name, *self.address)
@@ -220,6 +221,7 @@ class Master(Node):
             cluster.refuse(self, packet)
         if another:
             self._give_up()
+        cluster.check_history(packet, self.cuts)
         members.check_storage(packet)
         if packet.cluster_id is not None and cluster.id is None:
             cluster.adopt(packet)
@@ -533,6 +535,7 @@ class Master(Node):
             except Refused as refusal:
                 self.refuse(peer, request_id, refusal.error, str(refusal))
         truncation.answer(self)
+        forcing.answer(self)
         requests, self.creation.requests = self.creation.requests, []
         for peer, request_id in requests:
             self.answer(peer, request_id, SetClusterState.Answer('the cluster is running'))
@@ -592,4 +595,4 @@ class Master(Node):
             self.set_timer(REMIND, self.now + limits.REMIND_INTERVAL)
 
     handlers = handler_table(
-        announcements, commits, filling, orders, outcomes, reports, truncation, voter)
+        announcements, commits, filling, forcing, orders, outcomes, reports, truncation, voter)

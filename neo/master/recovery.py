@@ -12,12 +12,12 @@ next recovery needs.
 import logging
 
 from ..cluster.context import Context
-from ..cluster.cuts import knows
+from ..cluster.cuts import LEFT_OUT, is_left_out, knows
 from ..cluster.ids import tid_text
 from ..protocol import limits
 from ..protocol.packets import ClusterStateChanged, RequestTerm
 from ..protocol.types import MAX_TERM, ClusterState, NodeKind
-from . import comparison, verification
+from . import comparison, forcing, verification
 from .creation import waits_text
 
 RECOVERING = ClusterState.RECOVERING
@@ -78,6 +78,7 @@ class Recovery:
     def cancel(self, node):
         """The term is over: nothing that was asked for in it leads to anything any more."""
         self.ballot = self._until = None
+        forcing.give_up(node, 'another term has begun: look, and say it again')
         self.creation.undo(node)
         node.tables.abandon()
         for peer in node.reached().values():
@@ -166,6 +167,15 @@ class Recovery:
             return
         if node.part_with_misnamed():
             return                      # they come back under their own names
+        left_out = [peer for id, peer in node.members.storages.items() if id in states
+                    and is_left_out(table.cuts, states[id].history, peer.data.identity)]
+        if left_out:
+            for peer in left_out:       # the loss of the last one leads here again
+                node.drop(peer, LEFT_OUT)
+            return
+        if node.forced is not None:
+            forcing.consider(node, states)
+            return
         absent = [id for id in node.tables.readers() if id not in states]
         what = self._waits_for(node, table, states, absent)
         if what is not None:
@@ -209,6 +219,7 @@ class Recovery:
     def wait_for(self, node, what, level=logging.INFO):
         """There is a cluster, and it can't go on."""
         node.wait_for(what, level)
+        forcing.give_up(node, what)
         self.creation.refuse(node, waits_text(node))
 
     def learn(self, node, states):

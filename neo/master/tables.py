@@ -6,6 +6,7 @@ its own voters and of those of the one in force before it; tables come in force 
 """
 from operator import attrgetter
 
+from ..cluster import cuts
 from ..cluster.context import Context
 from ..cluster.node import Refused
 from ..cluster.partition_table import PartitionTable
@@ -46,6 +47,10 @@ class Pending(Context):
             node.disobeyed(peer, error.message)
         else:
             node.drop(peer, 'it does not take the table: %s' % error.message)
+
+
+def all_of(voters):
+    return voters, len(voters)
 
 
 def half(voters):
@@ -94,7 +99,9 @@ class Tables:
             for state in states:
                 if state.table is not None and state.table[:2] not in later:
                     later[state.table[:2]] = PartitionTable.unpack(state.table)
-            self.later = [later[key] for key in sorted(later) if key > self.base.key]
+            # A start that was being forced, and is not known to be in force, has to be forced anew.
+            self.later = [later[key] for key in sorted(later) if key > self.base.key
+                          and cuts.forced(later[key].cuts) <= cuts.forced(self.base.cuts)]
 
     def is_elected_by(self, ids):
         """Are these nodes more than half of the voters of the table in force, and of all that may
@@ -143,9 +150,9 @@ class Tables:
         return [peer for peer in node.members.storages.values() if peer.data.holds(self.in_force)]
 
     # -- changes ------------------------------------------------------------------------------
-    def write(self, node, table, then):
+    def write(self, node, table, then, quorums=None):
         """Send `table` to all who have granted the term; call `then(node)` when it is in force."""
-        pending = Pending(table, self._quorums(table), then)
+        pending = Pending(table, quorums or self._quorums(table), then)
         self.pending.append(pending)
         packet = self._write_table(node)
         for peer in node.obedient():
@@ -173,7 +180,7 @@ class Tables:
 
     def _quorums(self, table):
         if self.base is None:           # it is the first one of a new cluster
-            return [(table.voters(), len(table.voters()))]
+            return [all_of(table.voters())]
         if self.pending:
             return [half(table.voters()), half(self.pending[-1].table.voters())]
         # Of the first one of a term: all those by whom its primary was elected.

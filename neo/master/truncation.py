@@ -33,7 +33,7 @@ def truncate(master, peer, packet, request_id):
         return
     # No tid is given any more until that is in force, and then this term ends.
     cut = Cut(history_of(table.cuts, master.cluster.history), master.rnd.randbytes(16), tid,
-              transactions.last_given)
+              transactions.last_given, ())
     master.truncations.append(Order(peer, request_id, cut))
     master.tables.write(master, table.cut(cut), lambda master: None)
 

@@ -36,7 +36,10 @@ MAX_REPLICAS = 15
 MAX_CELLS = 256
 # Those of a cluster, and those that have a vote: all of them talk with each other.
 MAX_MASTERS = 15
-# Truncations that are remembered: a storage that was away for more of them has to be filled anew.
+# Nodes with which a start is forced.
+MAX_NODES = 1000
+# Truncations and forced starts that are remembered: a storage that was away for more of them has to
+# be filled anew.
 MAX_CUTS = 64
 
 # -- sockets --------------------------------------------------------------------------------

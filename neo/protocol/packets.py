@@ -108,6 +108,10 @@ class RequestTerm:
         told: List(RowTid, MAX_PARTITIONS)      # of each row written by what it took part in
         clock: Time
         history: Optional(Uuid)     # None: of no cluster yet
+        # A row that it can read by the table in force there has everything up to `complete`, one
+        # that is being filled up to its tid in `filled`.
+        complete: Tid
+        filled: List(RowTid, MAX_PARTITIONS)
 
 
 @request(code=11, route='master -> storage, master -> master')
@@ -469,6 +473,14 @@ class SetClusterState:
         message: Text
 
 
+@request(code=69, route='ctl -> admin, admin -> master')
+class ForceStart:
+    """Start the cluster with the nodes that are there, in a history of its own."""
+
+    class Answer:
+        message: Text
+
+
 @request(code=62, route='admin -> master')
 class DescribeIds:
     """How far ids have got, which cluster they are of, and how long rows are still being filled."""
@@ -609,8 +621,8 @@ class FillProgress:
 
 @request(code=84, route='master -> storage')
 class RemoveAbove:
-    """What was committed above `tid` up to `last` is not in the history any more: the receiver is
-    of this one now.  Durable before the answer."""
+    """What was committed above `tid` up to `last`, if that is higher, is not in the history any
+    more: the receiver is of this one now.  Durable before the answer."""
     history: Uuid
     tid: Tid
     last: Tid

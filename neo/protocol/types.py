@@ -223,11 +223,12 @@ ErrorCodeType = Enum(ErrorCode)
 TableKey = Struct('TableKey', """The order of two tables: of a later primary, or later of the same
 one.""", term=Term, ptid=Count)
 Cell = Struct('Cell', storage=NodeId, state=CellStateType)
-Cut = Struct('Cut', """A truncation: the cluster goes from the history `former` to `history`, which
-has nothing above `tid` of what was committed before, up to `last`.""",
-             former=Uuid, history=Uuid, tid=Tid, last=Tid)
+Cut = Struct('Cut', """A truncation or a forced start: the cluster goes from the history `former` to
+`history`, which has nothing above `tid` of what was committed before, up to `last`.  A start was
+forced with the storages and masters of the identities `kept`, and without all others.""",
+             former=Uuid, history=Uuid, tid=Tid, last=Tid, kept=List(Uuid, limits.MAX_NODES))
 Table = Struct('Table', """`masters` are those with a durable state: they vote, as storages with a
-readable cell do.  `cuts` are the truncations, the last one last.""",
+readable cell do.  `cuts` are those of its history, the last one last.""",
                term=Term, ptid=Count, replicas=_integer('Replicas', limits.MAX_REPLICAS),
                rows=List(List(Cell, limits.MAX_CELLS), limits.MAX_PARTITIONS),
                masters=List(NodeId, limits.MAX_MASTERS), cuts=List(Cut, limits.MAX_CUTS))

@@ -1,5 +1,6 @@
 """Up to which tid each row has everything, of those that are being filled here; durable."""
-from ..protocol.types import CellState
+from ..cluster.partition_table import PartitionTable
+from ..protocol.types import CellState, RowTid
 
 
 class Cells:
@@ -20,6 +21,11 @@ class Cells:
     def table_in_force(self, node, before, table):
         """`before` is the former one, or None: what could be read by it, and can't any more, is
         complete up to what this storage had when it was left behind."""
+        readable = {row: tid for row, tid in self.complete.items()
+                    if node.id in table.readable[row]}
+        if readable:
+            # Where the last one is not here, nothing else may be missed.
+            node.engine.raise_told([RowTid(row, tid) for row, tid in sorted(readable.items())])
         complete, corrupted = {}, set(self._state.corrupted)
         for row in table.out_of_date.get(node.id, ()):
             if row in corrupted:
@@ -38,6 +44,14 @@ class Cells:
             corrupted.intersection_update(table.corrupted.get(node.id, ()))
         if len(corrupted) < len(self._state.corrupted):
             self._state.put(corrupted=tuple(sorted(corrupted)))
+
+    def have(self, node):
+        """`(complete, filled)` of RequestTerm.Answer."""
+        in_force = self._state.in_force
+        filled = tuple(RowTid(*it) for it in sorted(self.complete.items()))
+        if in_force is None:
+            return 0, filled
+        return last_known(node.engine, PartitionTable.unpack(in_force), node.id), filled
 
     def lower_to(self, tid):
         """What is above is removed."""

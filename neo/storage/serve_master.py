@@ -1,7 +1,7 @@
 """What a storage does for its primary: obey a term, keep tables, settle, lock and unlock."""
 import logging
 
-from ..cluster.cuts import history_of, knows
+from ..cluster.cuts import LEFT_OUT, history_of, is_left_out, knows
 from ..cluster.ids import LETTERS, tid_text
 from ..cluster.node import Refused, handles
 from ..cluster.partition_table import PartitionTable
@@ -84,7 +84,7 @@ def request_term(node, peer, packet, request_id):
         granted, state.term, state.table, state.in_force, state.members, engine.last_tid(),
         max(state.next_oid(), node.transactions.next_oid()), node.transactions.unfinished(),
         [RowTid(*told) for told in engine.told()], float(node.now),
-        state.history if state.is_member else None))
+        state.history if state.is_member else None, *node.filling.cells.have(node)))
 
 
 @handles(WriteTable, sender=MASTER)
@@ -99,6 +99,8 @@ def write_table(node, peer, packet, request_id):
         if state.cluster_id != packet.cluster_id or not knows(
                 table.cuts, packet.history, state.history):
             raise Refused(ErrorCode.ANOTHER_CLUSTER, 'the database belongs to another cluster')
+        if is_left_out(table.cuts, state.history, state.identity):
+            raise Refused(ErrorCode.ANOTHER_CLUSTER, LEFT_OUT)
         if state.partitions != packet.partitions:
             raise Refused(ErrorCode.REFUSED, 'the cluster has %d partitions, not %d'
                           % (state.partitions, packet.partitions))
@@ -203,15 +205,16 @@ def find_transactions(node, peer, packet, request_id):
 @handles(RemoveAbove, sender=MASTER, phase=RECOVERING)
 def remove_above(node, peer, packet, request_id):
     obeyed(node, peer)
-    if packet.tid >= packet.last or node.transactions.kept:
-        raise Refused(ErrorCode.REFUSED, 'there is nothing to be removed, or something to settle')
-    node.log('what is above %s is removed', tid_text(packet.tid), level=logging.WARNING)
+    if node.transactions.kept:
+        raise Refused(ErrorCode.REFUSED, 'there is something to settle')
     # Oids of what is removed are not given again.
     node.state.put(history=packet.history, oid_mark=node.state.next_oid())
-    node.engine.truncate(packet.tid + 1, packet.last)
-    node.filling.cells.lower_to(packet.tid)
-    node.transactions.refresh()
-    node.tidy()
+    if packet.tid < packet.last:
+        node.log('what is above %s is removed', tid_text(packet.tid), level=logging.WARNING)
+        node.engine.truncate(packet.tid + 1, packet.last)
+        node.filling.cells.lower_to(packet.tid)
+        node.transactions.refresh()
+        node.tidy()
     node.durable()
     node.answer(peer, request_id, RemoveAbove.Answer(node.transactions.last_tid))
 

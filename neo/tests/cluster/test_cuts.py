@@ -4,7 +4,7 @@ from neo.cluster.partition_table import PartitionTable
 from neo.protocol.limits import MAX_CUTS
 from neo.protocol.types import CellState, Cut
 
-CUTS = Cut(b'a', b'b', 50, 60), Cut(b'b', b'c', 80, 90), Cut(b'c', b'd', 55, 99)
+CUTS = Cut(b'a', b'b', 50, 60, ()), Cut(b'b', b'c', 80, 90, ()), Cut(b'c', b'd', 55, 99, ())
 
 
 def test_the_present_history_is_the_last_one():
@@ -47,5 +47,5 @@ def test_each_later_table_keeps_them():
 def test_not_more_than_so_many_are_kept():
     table = PartitionTable(1, 1, 0, [{'S1': CellState.UP_TO_DATE}])
     for number in range(MAX_CUTS + 3):
-        table = table.cut(Cut(b'%d' % number, b'%d' % (number + 1), number, number))
+        table = table.cut(Cut(b'%d' % number, b'%d' % (number + 1), number, number, ()))
     assert len(table.cuts) == MAX_CUTS and table.cuts[-1].tid == MAX_CUTS + 2

@@ -5,8 +5,8 @@ import pytest
 
 from neo.cluster.ids import tid_at
 from neo.ctl.commands import tid
-from neo.protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, KillNode,
-                                  SetClusterState, SetReplicas, Truncate, Tweak)
+from neo.protocol.packets import (AddStorages, Check, DescribeCluster, DropStorage, ForceStart,
+                                  KillNode, SetClusterState, SetReplicas, Truncate, Tweak)
 from neo.protocol.types import MAX_TID, ClusterState
 from neo.scripts import neoctl
 
@@ -20,6 +20,7 @@ def parsed(*arguments):
 
 @pytest.mark.parametrize('typed, request_', [
     ('start', SetClusterState(ClusterState.RUNNING)),
+    ('start --force', ForceStart()),
     ('stop', SetClusterState(ClusterState.STOPPING)),
     ('set cluster RUNNING', SetClusterState(ClusterState.RUNNING)),
     ('set cluster stopping', SetClusterState(ClusterState.STOPPING)),

@@ -21,7 +21,8 @@ def state(*told, locked=()):
     return RequestTerm.Answer(
         True, 1, None, None, (), 0, 0,
         tuple(Unfinished(ttid, tid, tid, rows) for ttid, tid, rows in locked),
-        tuple(RowTid(row, tid) for row, tid in enumerate(told) if tid), 0.0, None)
+        tuple(RowTid(row, tid) for row, tid in enumerate(told) if tid), 0.0, None, 0,
+        ())
 
 
 @pytest.mark.parametrize('blind', [0, 10, 20, 30])

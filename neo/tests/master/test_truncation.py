@@ -55,7 +55,7 @@ def test_a_table_is_in_force_before_anything_is_removed():
     talk, storages, client, admin, tids = committing()
     history = talk.node.cluster.history
     written = ordered(talk, storages, admin, tids[0])
-    assert written.cuts == (Cut(history, written.cuts[0].history, tids[0], tids[1]),)
+    assert written.cuts == (Cut(history, written.cuts[0].history, tids[0], tids[1], ()),)
     assert talk.node.phase == RECOVERING and not client.open
     assert not any(storage.hears(RemoveAbove) for storage in storages)
     recovered(talk, storages, written, tids[1], history, (RowTid(0, tids[1]),))
@@ -108,7 +108,7 @@ def test_what_is_in_finish_is_settled_and_removed():
 @pytest.mark.parametrize('removed', ['S1', 'S2'])
 def test_the_next_primary_goes_on(removed):
     """One storage has removed it already, and the other one has not."""
-    cut = Cut(HISTORY, NEW, 100, 200)
+    cut = Cut(HISTORY, NEW, 100, 200, ())
     talk = Conversation()
     known = {}
     for number in (1, 2):
@@ -130,7 +130,7 @@ def test_the_next_primary_goes_on(removed):
 
 def test_who_has_it_locked_still_keeps_it_to_remove_it():
     """It was settled before the other one has removed it."""
-    cut = Cut(HISTORY, NEW, 100, 200)
+    cut = Cut(HISTORY, NEW, 100, 200, ())
     talk = Conversation()
     it = Unfinished(7, 200, 200, (0, 1))
     cells = table('S1', 'S2', cuts=(cut,))
@@ -146,7 +146,7 @@ def test_who_has_it_locked_still_keeps_it_to_remove_it():
 
 
 def test_what_only_one_of_former_days_has_locked_is_dropped():
-    cut = Cut(HISTORY, NEW, 100, 200)
+    cut = Cut(HISTORY, NEW, 100, 200, ())
     cells = table('S1', cuts=(cut,))
     talk = Conversation()
     first = talk.known(1, ('S1', 'S2'), table=cells, last_tid=100, history=NEW)

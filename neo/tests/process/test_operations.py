@@ -11,9 +11,9 @@ from ..daemons import Cluster, wait_for
 PAGE = Path(__file__).parents[3] / 'docs' / 'operations.md'
 
 
-def commands(page):
+def commands(page, kind='console'):
     """`(command, the lines it prints)` of the blocks of a console."""
-    for block in re.findall(r'^```console\n(.*?)^```', page, re.S | re.M):
+    for block in re.findall(r'^```%s\n(.*?)^```' % kind, page, re.S | re.M):
         for command in re.split(r'^\$ ', block, flags=re.M)[1:]:
             line, *printed = command.rstrip('\n').split('\n')
             yield line, '\n'.join(printed)
@@ -86,3 +86,27 @@ def test_what_the_page_shows():
         finally:
             for storage in operator.storages.values():
                 storage.signal(signal.SIGKILL)
+
+
+def test_a_start_that_is_forced():
+    with Cluster(storages=2, replicas=1, partitions=12, admin=True) as cluster:
+        cluster.wait_state('RUNNING')
+        client = cluster.client()
+        db = ZODB.DB(client)
+        with db.transaction() as connection:
+            connection.root()['kept'] = True
+        db.close()
+        first, second = cluster.storages
+        for daemon in first, second, cluster.master:
+            daemon.signal(signal.SIGKILL)
+            daemon.wait()
+        cluster.master.start(), first.start()
+        wait_for(lambda: 'waiting for S2' in cluster.ctl('print', 'summary')[0], 'it waits for S2')
+        for line, printed in commands(PAGE.read_text(), 'console forced'):
+            Operator(cluster).run(line, printed)
+        with ZODB.DB(cluster.client()).transaction() as connection:
+            assert connection.root()['kept']
+            connection.root()['more'] = True
+        second.start()
+        assert second.wait() != 0
+        cluster.wait_log(second, 'was forced without it')

@@ -7,7 +7,7 @@ from neo.protocol.types import MAX_ID, Cut, ErrorCode
 from .script import (CANDIDATE, CLUSTER_ID, HISTORY, PARTITIONS, TTID, Script, record, table)
 
 NEW = b'n' * 16
-CUT = Cut(HISTORY, NEW, 150, 300)
+CUT = Cut(HISTORY, NEW, 150, 300, ())
 
 
 def written(oids=(0, 1)):
