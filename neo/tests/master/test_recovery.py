@@ -241,7 +241,7 @@ def test_a_known_cluster_is_never_taken_for_a_new_one():
 def test_a_newcomer_that_obeys_another_master_does_not_disturb():
     talk, (storage,) = running()
     newcomer = talk.storage(term=9)
-    newcomer.reply(RequestTerm, False, 9, None, None, (), 0, 0, (), (), talk.now, None)
+    newcomer.reply(RequestTerm, False, 9, None, None, (), 0, 0, (), (), talk.now, None, 0, ())
     assert newcomer.open and talk.node.phase == RUNNING
     storage.leave()
     assert newcomer.take(RequestTerm)[0].term == 10
