@@ -2,7 +2,7 @@
 import pytest
 
 from neo.protocol.packets import (RemoveAbove, RequestTerm, Settle, TableInForce, WriteTable)
-from neo.protocol.types import MAX_ID, Cut, ErrorCode
+from neo.protocol.types import MAX_ID, MAX_TID, Cut, ErrorCode
 
 from .script import (CANDIDATE, CLUSTER_ID, HISTORY, PARTITIONS, TTID, Script, record, table)
 
@@ -101,12 +101,25 @@ def test_rows_that_are_filled_go_back_as_well():
     assert dict((rows, tid) for tid, rows in script.node.state.cells) == {(0,): 150, (1,): 50}
 
 
-def test_nothing_is_removed_where_nothing_could_be():
+def test_another_history_that_lacks_nothing():
+    """A start was forced: it is of that history, durably, and has all it had."""
     script, master = written()
     master.leave()
     state, master = settled(script)
-    assert master.ask(RemoveAbove(NEW, 300, 300)).error == ErrorCode.REFUSED
-    assert script.engine.last_tid() == 300 and script.node.state.history == HISTORY
+    assert master.ask(RemoveAbove(NEW, MAX_TID, 0)) == RemoveAbove.Answer(300)
+    script.crash()
+    assert script.engine.last_tid() == 300 and script.node.state.history == NEW
+
+
+def test_only_a_table_with_which_it_was_kept_is_taken():
+    script, master = written()
+    master.leave()
+    master = script.join(session=2)
+    master.ask(RequestTerm(2, CANDIDATE))
+    forced = CUT._replace(kept=(b'k' * 16,))
+    refused = master.ask(WriteTable(
+        CLUSTER_ID, HISTORY, PARTITIONS, table(2, 9)._replace(cuts=(forced,)), []))
+    assert refused.error == ErrorCode.ANOTHER_CLUSTER and 'forced without it' in refused.message
 
 
 def test_only_a_table_that_knows_its_history_is_taken():
