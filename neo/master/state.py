@@ -47,12 +47,13 @@ class State:
 
     def _check(self, found, cluster):
         if found.get('format', 0) > FORMAT:
-            raise StateError('it was written by a later version of NEO (format %d, this version'
-                             ' knows %d)' % (found['format'], FORMAT))
+            raise StateError('the state was written by a later version of NEO (format %d, this'
+                             ' version knows %d)' % (found['format'], FORMAT))
         if set(found) != set(self.NAMES):
-            raise StateError('it is no state of a master')
+            raise StateError('this is no state of a master')
         if found['cluster'] != cluster:
-            raise StateError('it belongs to cluster %s, not to %s' % (found['cluster'], cluster))
+            raise StateError('the state belongs to cluster %s, not to %s' % (
+                found['cluster'], cluster))
 
     @property
     def is_durable(self):

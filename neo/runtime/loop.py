@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager
 from functools import partial
 
+from ..master.state import StateError
 from ..protocol import limits
 from . import addresses, clock
 from .connection import Connection
@@ -84,6 +85,9 @@ class Loop(Driver):
                     self._logs.reopen()
                 if self._stopping and self.exit is None:
                     self._stop()
+        except StateError as error:
+            self._logs.fail(str(error))     # likewise
+            return 1
         except Exception as error:
             # What the node wanted done in this turn is not: it may rest on what is wrong now.
             text = '%s: %s' % (type(error).__name__, error)

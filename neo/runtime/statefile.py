@@ -38,11 +38,17 @@ class StateFile:
         return unpackb(content[start:], use_list=False, strict_map_key=False)
 
     def save(self, values):
-        """Durable, or an error: a crash leaves these or those of before."""
+        """Durable, or StateError: a crash leaves these or those of before."""
         body = packb(values)
+        try:
+            self._write(MAGIC + checksum(body) + body)
+        except OSError as error:
+            raise StateError('%s can\'t be written: %s' % (self.path, error.strerror)) from error
+
+    def _write(self, content):
         new = self.path + '.new'
         with open(new, 'wb') as file:
-            file.write(MAGIC + checksum(body) + body)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, self.path)

@@ -4,6 +4,7 @@ import sys
 
 from ..cluster.addresses import readable
 from ..master.node import Master
+from ..master.state import StateError
 from ..runtime.statefile import StateFile
 from .checks import check_writable
 from .daemon import run_daemon
@@ -21,9 +22,12 @@ def check(options):
 def make(options, address):
     given = {key: getattr(options, key) for key in ('partitions', 'replicas', 'autostart')}
     store = None if options.state is None else StateFile(options.state)
-    return Master(random.Random(), options.cluster, address, name=options.name,
-                  masters=options.masters if len(options.masters) > 1 else (), store=store,
-                  **{key: value for key, value in given.items() if value is not None})
+    try:
+        return Master(random.Random(), options.cluster, address, name=options.name,
+                      masters=options.masters if len(options.masters) > 1 else (), store=store,
+                      **{key: value for key, value in given.items() if value is not None})
+    except StateError as e:
+        raise UsageError('--state: %s: %s' % (options.state, e))
 
 
 def main(arguments=None):

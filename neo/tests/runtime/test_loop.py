@@ -8,6 +8,7 @@ import time
 import pytest
 
 from neo.cluster import events
+from neo.master.state import StateError
 from neo.protocol import limits
 from neo.protocol.codec import encode, preamble
 from neo.protocol.packets import (Abort, Error, Invalidate, ListRecords, Load, Ping, Store, Sync,
@@ -380,6 +381,22 @@ def test_an_error_undoes_the_turn(fails):
         assert list(peer.packets()) == []
         assert until(lambda: status) == [1]
         assert loop._logs[-1][1] == 'stopped by an error: RuntimeError: broken in two lines'
+
+
+def test_a_state_that_is_not_written_undoes_the_turn_in_one_line():
+    class Failing(Echo):
+        def received(self, connection, packet, request_id):
+            self.reply(connection, Ping.Answer(), request_id)
+            self.durable()
+
+        def commit(self):
+            raise StateError('/x can\'t be written')
+
+    with running(Failing()) as (address, loop, status), Peer(address) as peer:
+        peer.send(Ping(), 1)
+        assert list(peer.packets()) == []
+        assert until(lambda: status) == [1]
+        assert loop._logs[-1][1] == '/x can\'t be written'
 
 
 def test_many_packets_in_one_read_that_need_no_answer():

@@ -83,6 +83,15 @@ def test_one_of_a_later_version_is_refused(path):
         opened(path)
 
 
+def test_where_nothing_can_be_written(path):
+    file, state = opened(path)
+    state.put(term=9)
+    os.rename(os.path.dirname(path), os.path.dirname(path) + '.gone')
+    with pytest.raises(StateError, match="state can't be written: No such file"):
+        state.commit()
+    file.close()
+
+
 def test_what_a_crash_left_half_written_harms_nothing(path):
     written(path, term=9)
     with open(path + '.new', 'wb') as file:
