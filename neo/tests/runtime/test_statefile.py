@@ -111,7 +111,7 @@ def test_what_is_not_synced_does_not_take_the_place_of_what_was(path):
     reader = os.open(path + '.new', os.O_RDONLY | os.O_NONBLOCK)
     file, state = opened(path)
     state.put(term=10)
-    with pytest.raises(OSError):
+    with pytest.raises(StateError):
         state.commit()
     assert os.read(reader, 10) == b'NEO master'
     os.close(reader)
