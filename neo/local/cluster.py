@@ -12,23 +12,38 @@ from .process import TIMEOUT, Child, ClusterError, Process
 POLL = 0.05
 
 
+class Machine:
+    """Where nodes run: at this address of this machine."""
+
+    def __init__(self, host, spawn=Child):
+        self.host, self.spawn = host, spawn
+
+    def port(self):
+        """Any that is free."""
+        return Port(self.host)
+
+
 class LocalCluster:
     """`directory` keeps databases and logs: started there again, it is the same cluster.
 
     `masters` is what clients need as master_nodes, with `name`; `admin_port` is for neoctl.
     `daemons` are those of `master_daemons`, of which `master` is the first, those of `storages`,
     and `admin`.  Several masters have state files, unless `states` says otherwise.  `port`, of the
-    first master, and `admin_port` are given as a `Port`, or any free one is taken.  As a context
+    first master, and `admin_port` are given as a `Port`, or any free one is taken.  `machines` are
+    for the masters and for the storages, in turns, if that is not where the rest is.  As a context
     manager it is started, waited for, and killed at the end.
     """
 
     def __init__(self, directory, storages=2, replicas=0, partitions=12, name='test',
                  host='127.0.0.1', port=None, admin_port=None, autostart=True, admin=True,
-                 databases=None, spawn=Child, masters=1, states=True):
+                 databases=None, spawn=Child, masters=1, states=True, machines=None):
         self.directory = Path(directory).resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.name, self.replicas, self.spawn = name, replicas, spawn
-        self.ports = [port or Port(host), *[Port(host) for _ in range(masters - 1)]]
+        self.name, self.replicas = name, replicas
+        self.here = Machine(host, spawn)
+        self.machines = machines or [self.here]
+        self.ports = [port or self.machine(1).port(),
+                      *[self.machine(number).port() for number in range(2, masters + 1)]]
         self.port = self.ports[0]
         self.masters = ' '.join(map(str, self.ports))
         self.databases = databases or [
@@ -40,24 +55,33 @@ class LocalCluster:
             for number, port in enumerate(self.ports, 1)]
         self.master = self.master_daemons[0]
         self.storages = [
-            self.daemon('neostorage', 'storage%d' % number, '--bind',
-                        '[%s]' % host if ':' in host else host, '--database', database)
-            for number, database in enumerate(self.databases, 1)]
+            self._storage(number, database) for number, database in enumerate(self.databases, 1)]
         self.admin_port = self.admin = None
         if admin:
-            self.admin_port = admin_port or Port(host)
+            self.admin_port = admin_port or self.here.port()
             self.admin = self.daemon('neoadmin', 'admin', '--bind', self.admin_port)
+
+    def machine(self, number):
+        """That of the n-th master, and of the n-th storage."""
+        return self.machines[(number - 1) % len(self.machines)]
 
     def _master(self, number, port, options, has_state):
         name = 'master%d' % number if len(self.ports) > 1 else 'master'
         state = ['--state', self.directory / (name + '.state')] if has_state else []
-        return self.daemon('neomaster', name, '--bind', port, *options, *state)
+        return self.daemon('neomaster', name, '--bind', port, *options, *state,
+                           machine=self.machine(number))
 
-    def daemon(self, command, name, *options):
+    def _storage(self, number, database):
+        machine = self.machine(number)
+        return self.daemon('neostorage', 'storage%d' % number, '--bind',
+                           '[%s]' % machine.host if ':' in machine.host else machine.host,
+                           '--database', database, machine=machine)
+
+    def daemon(self, command, name, *options, machine=None):
         """A node of this cluster, which is not started, nor kept in `daemons`."""
         return Process(name, 'neo.scripts.' + command,
                        ['--cluster', self.name, '--masters', self.masters, '--name', name,
-                        *options], self.directory, self.spawn)
+                        *options], self.directory, (machine or self.here).spawn)
 
     @property
     def daemons(self):

@@ -134,6 +134,10 @@ class Storage(Node):
             return self.masters.patience(peer)
         return super().patience(peer)
 
+    def silent(self, peer):
+        if peer.kind == NodeKind.CLIENT:
+            self.silence.look()
+
     # -- phases -------------------------------------------------------------------------------
     def use_table(self, table):
         """`table` is in force."""

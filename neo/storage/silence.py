@@ -2,10 +2,11 @@
 off, or has no end in sight.
 
 Who waits, here or elsewhere, is not silent: its client is asked what keeps the transaction, and if
-that is the cluster, its patience begins anew.
+that is the cluster, its patience begins anew.  Who gives no sign of life at all is reported as soon
+as that is told: its transaction can't go on here, and a storage is left behind then as well.
 """
 from ..cluster.context import Context
-from ..protocol.limits import LOCK_PATIENCE
+from ..protocol.limits import LOCK_PATIENCE, SILENCE_TOLD, WATCH_INTERVAL
 from ..protocol.packets import ClientIsSilent, DoesWait
 
 SILENCE = 'silence'             # timer
@@ -42,9 +43,12 @@ class Silence:
         """Somebody waits: look again and again, as long as anybody does."""
         if not self._set:
             self._set = True
-            self._node.set_timer(SILENCE, self._node.now + LOCK_PATIENCE / LOOKS)
+            mute = any(map(self._is_mute, self._node.clients.values()))
+            self._node.set_timer(SILENCE, self._node.now + (
+                WATCH_INTERVAL if mute else LOCK_PATIENCE / LOOKS))
 
     def look(self):
+        """At whoever blocks others: it is time to, or a client has just become mute."""
         self._set = False
         locks = self._node.transactions.locks
         if locks.contended:
@@ -54,7 +58,9 @@ class Silence:
 
     def _look_at(self, txn):
         now = self._node.now
-        if txn.tid is not None or (txn.waiting and txn.asked != txn.round):
+        if txn.tid is None and self._is_mute(txn.client):
+            self._report(txn.client)
+        elif txn.tid is not None or (txn.waiting and txn.asked != txn.round):
             txn.blocks_since = None             # in finish, or it waits itself, rightly
         elif txn.blocks_since is None:
             txn.blocks_since = now
@@ -64,6 +70,12 @@ class Silence:
                 self._report(txn.client)
             elif silent >= LOCK_PATIENCE / 2:
                 self._question(txn)
+
+    def _is_mute(self, client):
+        """Not if it may be this storage that is cut off, as its master is not heard either."""
+        master = self._node.master
+        return client.peer is not None and client.peer.silent and (
+            master is not None and self._node.now - master.heard < SILENCE_TOLD - WATCH_INTERVAL)
 
     def _question(self, txn):
         peer = txn.client.peer

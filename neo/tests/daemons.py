@@ -25,10 +25,11 @@ def wait_for(condition, what, deadline=DEADLINE, interval=POLL):
 
 
 class Cluster(LocalCluster):
-    """A LocalCluster of processes that are forked, which need not be waited for."""
+    """A LocalCluster of processes that are forked, which need not be waited for; if there is a
+    `network`, the masters and the storages are on its hosts, and the rest is at its operator."""
 
     def __init__(self, storages=1, replicas=0, partitions=12, name='test', admin=False,
-                 start=True, databases=None, directory=None, masters=1):
+                 start=True, databases=None, directory=None, masters=1, network=None):
         self._own_directory = None if directory else tempfile.mkdtemp(prefix='neo-')
         # Does each storage hold everything?
         self.replicated = storages == replicas + 1
@@ -36,13 +37,21 @@ class Cluster(LocalCluster):
         self.options = {}               # of clients, unless they are given others
         self.others = []                # processes to be ended with the cluster
         super().__init__(directory or self._own_directory, storages, replicas, partitions, name,
-                         admin=admin, databases=databases, spawn=Fork, masters=masters)
+                         admin=admin, databases=databases, masters=masters,
+                         **self._where(network))
         try:
             if start:
                 self.start()
         except BaseException:
             self.close()
             raise
+
+    @staticmethod
+    def _where(network):
+        if network is None:
+            return {'spawn': Fork}
+        return {'host': network.operator.host, 'spawn': network.operator.spawn,
+                'machines': network.hosts}
 
     def close(self):
         """End everything, however it goes."""
@@ -68,9 +77,9 @@ class Cluster(LocalCluster):
         self._clients.append(storage)
         return storage
 
-    def process(self, name, module, *arguments):
+    def process(self, name, module, *arguments, machine=None):
         """Start `module.main()`, to be ended with the cluster."""
-        process = Process(name, module, arguments, self.directory, Fork)
+        process = Process(name, module, arguments, self.directory, (machine or self.here).spawn)
         self.others.append(process)
         return process.start()
 

@@ -16,15 +16,24 @@ import threading
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+CLONE_NEWNET = 0x40000000
 ROOT = Path(__file__).parents[2]        # the checkout; it may not be installed
 WARM = ('neo.scripts.neomaster', 'neo.scripts.neostorage', 'neo.scripts.neoadmin',
         'neo.scripts.neoctl', 'neo.client.Storage', 'ZODB')
 
 
+def enter(namespace):
+    """This thread uses the network of that namespace, a file descriptor; OSError if it may not."""
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), 'setns')
+
+
 # -- in the helper --------------------------------------------------------------------------
-def become(module, arguments, directory, output):
+def become(module, arguments, directory, output, network):
     """Run `module.main()` as if it were a command; never returns."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if network is not None:
+        enter(os.open(network, os.O_RDONLY | os.O_CLOEXEC))
     for signum in signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE:
         signal.signal(signum, signal.SIG_DFL)
     os.chdir(directory)
@@ -92,9 +101,10 @@ class ForkServer:
             self._connection.sendall(json.dumps(request).encode() + b'\n')
             return int(self._answers.readline())
 
-    def start(self, module, arguments, directory, output):
+    def start(self, module, arguments, directory, output, network):
         """The id of a process that runs `module.main()`."""
-        return self._ask(module=module, arguments=arguments, directory=directory, output=output)
+        return self._ask(module=module, arguments=arguments, directory=directory, output=output,
+                         network=network)
 
     def reap(self, pid):
         """The exit status of a process that has ended; negative: the signal that ended it."""
@@ -107,10 +117,11 @@ class ForkServer:
 
 
 class Fork:
-    """As neo.local.process.Child, in a small part of the time."""
+    """As neo.local.process.Child, in a small part of the time; `network` is the path of a network
+    namespace, unless it is the usual one."""
 
-    def __init__(self, module, arguments, directory, output):
-        self.pid = server().start(module, arguments, directory, output)
+    def __init__(self, module, arguments, directory, output, network=None):
+        self.pid = server().start(module, arguments, directory, output, network)
 
     def reap(self):
         return server().reap(self.pid)

@@ -5,7 +5,7 @@ from contextlib import closing
 import ZODB
 from ZODB.utils import p64, u64
 
-from ..daemons import wait_for
+from ..daemons import DEADLINE, wait_for
 from . import bank
 
 
@@ -20,7 +20,8 @@ class Bank:
             log.touch()
         self.clients = [
             cluster.process('client%d' % i, 'neo.tests.process.bank', cluster.masters, cluster.name,
-                            i, seed, log) for i, log in enumerate(self.logs)]
+                            i, seed, log, machine=cluster.machine(i + 1))
+            for i, log in enumerate(self.logs)]
 
     def counts(self):
         return [log.read_bytes().count(b'\n') for log in self.logs]
@@ -36,23 +37,26 @@ class Bank:
         goal = sum(self.counts()) + count
         self._wait(lambda: sum(self.counts()) >= goal, '%d transfers' % goal)
 
-    def wait_everybody(self):
-        """Until each client has got on."""
+    def wait_everybody(self, numbers=range(bank.CLIENTS), deadline=DEADLINE):
+        """Until each of these clients has got on."""
         before = self.counts()
-        self._wait(lambda: all(now > then for now, then in zip(self.counts(), before)),
-                   'each client goes on')
+
+        def got_on():
+            now = self.counts()
+            return all(now[number] > before[number] for number in numbers)
+        self._wait(got_on, 'each client of %s goes on' % list(numbers), deadline)
 
     def check(self):
         """No client has ended."""
         for client in self.clients:
             assert client.runs, client.log()
 
-    def _wait(self, condition, what):
+    def _wait(self, condition, what, deadline=DEADLINE):
         def check():
             self.check()
             return condition()
         try:
-            wait_for(check, what)
+            wait_for(check, what, deadline)
         except AssertionError as e:
             raise AssertionError('%s\n%s' % (e, '\n'.join(
                 '--- %s\n%s' % (process, process.log()[-3000:])

@@ -1,100 +1,54 @@
 """A bank on several machines, each of which may be lost or stand still at any moment.
 
-A machine is a master and a storage.  What happens follows from a seed, as far as it does not
-depend on how fast this machine is.
+A machine is a master and a storage; it may be a host of its own, which may be cut off.  What
+happens follows from a seed, as far as it does not depend on how fast this machine is.
 """
 import random
-import signal
 import time
 
 from ..daemons import Cluster, poll
+from ..network import Network
 from .clients import Bank
 from .copies import check_copies, incomplete, stop, wait_complete
+from .faults import Cut, Freeze, Isolate, Kill, KillClients, Stop, Together
 
 TICK = 0.05
 
 
-class Fault:
-    """`strike()` happens to some processes, and after `seconds` it is over: `heal()`."""
-
-    def __init__(self, stress, victims, seconds):
-        self.stress, self.victims, self.seconds = stress, victims, seconds
-
-    def __str__(self):
-        return '%s %s, for %.1f s' % (
-            self.what, ' '.join(victim.name for victim in self.victims), self.seconds)
-
-
-class Kill(Fault):
-    what = 'kill -9'
-
-    def strike(self):
-        self.stress.cluster.kill(*self.victims)
-
-    def heal(self):
-        self.stress.cluster.start(self.victims)
-
-
-class Stop(Kill):
-    """As an operator does it."""
-
-    what = 'SIGTERM'
-
-    def strike(self):
-        for victim in self.victims:
-            victim.terminate()
-        for victim in self.victims:
-            status = victim.wait()
-            assert status == 0, '%s ended with status %s\n%s' % (victim, status, victim.tail(50))
-
-
-class Freeze(Fault):
-    what = 'SIGSTOP'
-
-    def strike(self):
-        for victim in self.victims:
-            victim.signal(signal.SIGSTOP)
-
-    def heal(self):
-        for victim in self.victims:
-            victim.signal(signal.SIGCONT)
-
-
-class KillClients(Fault):
-    what = 'kill -9'
-
-    def strike(self):
-        for victim in self.victims:
-            victim.kill()
-            victim.start()
-
-    def heal(self):
-        pass
-
-
 class Stress:
-    """`say(line)` tells what happens; `machines` have a master each if there are `masters`."""
+    """`say(line)` tells what happens.  With `hosts`, machines are on a network of their own, as are
+    clients, and links between them are cut as well."""
 
     def __init__(self, seed, say=lambda line: None, masters=3, storages=3, replicas=1,
-                 directory=None):
+                 directory=None, hosts=False):
         self.random = random.Random(seed)
         self.seed, self._say = seed, say
         self.faults = 0
-        self.cluster = Cluster(storages, replicas, masters=masters, admin=True,
-                               directory=directory)
+        self.network = Network(max(masters, storages)) if hosts else None
+        try:
+            self.cluster = Cluster(storages, replicas, masters=masters, admin=True,
+                                   directory=directory, network=self.network)
+        except BaseException:
+            self._close_network()
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc_info):
         self.cluster.close()
+        self._close_network()
+
+    def _close_network(self):
+        if self.network is not None:
+            self.network.close()
 
     def say(self, line):
         self._say('%7.1f s  %s' % (time.monotonic() - self._began, line))
 
     # -- the run ------------------------------------------------------------------------------
-    def run(self, seconds):
-        """Trouble for so long; then all must be well.  AssertionError if it is not."""
+    def run(self, faults):
+        """One after the other; then all must be well.  AssertionError if it is not."""
         self._began = time.monotonic()
         try:
             self.bank = Bank(self.cluster, self.seed)
@@ -102,26 +56,33 @@ class Stress:
             self.say('%d masters, %d storages, %d clients; seed %d' % (
                 len(self.cluster.master_daemons), len(self.cluster.storages),
                 len(self.bank.clients), self.seed))
-            while time.monotonic() - self._began < seconds:
-                self._trouble()
+            for fault in faults:
+                self._trouble(fault)
             self._end()
         except BaseException as error:
             self.say('FAILED: %s' % (str(error).splitlines() or [repr(error)])[0])
             raise
 
-    def _trouble(self):
-        fault = self._choose()
+    def during(self, seconds):
+        """Faults at random, for so long."""
+        while time.monotonic() - self._began < seconds:
+            yield self._choose()
+            if self.random.random() < .7:
+                self.everybody_goes_on()
+            self._pass(self.random.random() ** 2)
+
+    def everybody_goes_on(self):
+        began = time.monotonic()
+        self.bank.wait_everybody()
+        self.say('each client goes on, %.1f s after that; %s' % (
+            time.monotonic() - began, self._status()))
+
+    def _trouble(self, fault):
         self.faults += 1
         self.say(str(fault))
         fault.strike()
         self._pass(fault.seconds)
         fault.heal()
-        if self.random.random() < .7:
-            began = time.monotonic()
-            self.bank.wait_everybody()
-            self.say('each client goes on, %.1f s after that; %s' % (
-                time.monotonic() - began, self._status()))
-        self._pass(self.random.random() ** 2)
 
     def _pass(self, seconds):
         """Let clients work; nobody may end by himself."""
@@ -151,9 +112,32 @@ class Stress:
 
     # -- what happens -------------------------------------------------------------------------
     def _choose(self):
+        if self.network is not None and self.random.random() < .6:
+            return self.random.choice([self._isolated, self._isolated, self._link, self._both])()
+        return self._process()
+
+    def _process(self):
         kind = self.random.choices([self._one, self._machine, self._several, self._all,
                                     self._client], [10, 4, 3, 1, 1])[0]
         return kind()
+
+    def _isolated(self):
+        return Isolate(self, self._direction(), [self.random.choice(self.network.hosts)],
+                       self._seconds(15))
+
+    def _link(self):
+        """Between one host and some others."""
+        victim = self.random.choice(self.network.hosts)
+        others = self.network.others(victim)
+        return Cut(self, self._direction(), [victim],
+                   self.random.sample(others, self.random.randint(1, len(others))),
+                   self._seconds(25))
+
+    def _both(self):
+        return Together(self, [self._link(), self._process()])
+
+    def _direction(self):
+        return self.random.choice(sorted(Cut.LINKS))
 
     def _one(self):
         return self._fault([self.random.choice(self.cluster.daemons)])

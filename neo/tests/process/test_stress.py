@@ -11,5 +11,5 @@ SECONDS = 40
 @pytest.mark.parametrize('seed', [1, 2])
 def test_machines_are_lost(seed):
     with Stress(seed, print) as stress:
-        stress.run(SECONDS / 2)
+        stress.run(stress.during(SECONDS / 2))
         assert stress.faults

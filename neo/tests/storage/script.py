@@ -97,6 +97,7 @@ class Script(driven.Driven):
         self.engine = engine or MemoryEngine()
         self.masters, self.options = masters, options
         self._connections = 0
+        self.mute = []              # parties that do not answer pings
         super().__init__(self._node(), 1e9)
         self.start()
 
@@ -120,7 +121,8 @@ class Script(driven.Driven):
     def fire(self, name):
         # Peers answer pings, so that nobody is taken for dead.
         for peer in self.node.peers.values():
-            peer.heard = self.now
+            if self.parties[peer.connection] not in self.mute:
+                peer.heard = self.now
         super().fire(name)
 
     def _party(self):

@@ -130,3 +130,42 @@ def test_the_end_of_a_transaction_that_was_asked_about(script):
     assert type(script.b.answer_to(vote)) is Vote.Answer
     script.b.abort(YOUNG)
     assert script.nothing_left() and script.a.open
+
+
+# -- no sign of life ----------------------------------------------------------------------------
+SOON = limits.SILENCE_TOLD + 2 * limits.WATCH_INTERVAL
+
+
+def test_who_is_mute_and_blocks_others_is_reported_soon(script):
+    script.a.voted(OLD, record(1))
+    script.b.vote(YOUNG, record(1))
+    script.mute = [script.a]
+    script.wait(SOON)
+    assert reported(script) == ['C1']
+
+
+def test_who_is_mute_may_keep_what_nobody_wants(script):
+    script.a.voted(OLD, record(1))
+    script.mute = [script.a]
+    script.wait(SOON)
+    assert reported(script) == []
+    script.b.vote(YOUNG, record(1))
+    script.wait(2 * limits.WATCH_INTERVAL)
+    assert reported(script) == ['C1']
+
+
+def test_a_storage_that_is_cut_off_blames_no_client(script):
+    script.a.voted(OLD, record(1))
+    script.b.vote(YOUNG, record(1))
+    script.mute = [script.a, script.b, script.m]
+    script.wait(SOON)
+    assert reported(script) == []
+
+
+def test_what_is_in_finish_does_not_wait_for_its_client(script):
+    script.a.voted(OLD, record(1))
+    script.m.lock(OLD, 100)
+    script.b.vote(YOUNG, record(1))
+    script.mute = [script.a]
+    script.wait(SOON)
+    assert reported(script) == []
