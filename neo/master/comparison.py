@@ -2,8 +2,9 @@
 {storage: RequestTerm.Answer} (docs/decisions/settling.md).
 
 A row is complete in a readable cell if that holds the last transaction of which any storage with a
-readable cell knows that it was told.  A cell that is behind lacks what clients have seen: its disk
-was put back to an older copy, or has lied about what was written.
+readable cell knows that it was told, and its storage does not know that it lacks others.  A cell
+that is behind lacks what clients have seen: its disk was put back to an older copy, or has lied
+about what was written.
 """
 from collections import namedtuple
 
@@ -31,14 +32,22 @@ def compare(table, states):
     for row, expected in sorted(last_told(told).items()):
         present = [id for id in table.readable[row] if id in told]
         enough = kept_below(table.cuts, expected)
-        late = [id for id in present
-                if told[id].get(row, 0) < enough and (row, expected) not in locked[id]]
+        holds = {id: held(states[id], row, told[id].get(row, 0)) for id in present}
+        late = [id for id in present if holds[id] < enough and (
+            row in states[id].copies.lacks or (row, expected) not in locked[id])]
         if late and len(late) == len(present):
             missing.append(Missing(
                 row, expected, [id for id, rows in told.items() if rows.get(row) == expected],
-                [(id, told[id].get(row, 0)) for id in late]))
+                [(id, holds[id]) for id in late]))
         behind += [(row, id) for id in late]
     return behind, missing
+
+
+def held(state, row, told):
+    """The tid up to which a storage has everything of a row of which it knows what was `told`."""
+    if row not in state.copies.lacks:
+        return told
+    return next((it.tid for it in state.copies.filled if it.row == row), 0)
 
 
 def last_told(told):

@@ -147,12 +147,12 @@ def _older_copies(table, row, states):
     copies = {}
     for id, state in table.rows[row].items():
         if id in states and state == CellState.OUT_OF_DATE:
-            filled = {it.row: it.tid for it in states[id].filled}
+            filled = {it.row: it.tid for it in states[id].copies.filled}
             in_force = states[id].in_force
             if row in filled:
                 copies[id] = filled[row]
             elif in_force is not None and _reads(in_force, row, id):
-                copies[id] = states[id].complete
+                copies[id] = states[id].copies.complete
     return {id: tid for id, tid in copies.items() if tid}
 
 

@@ -90,7 +90,7 @@ def request_term(node, peer, packet, request_id):
     node.durable()
     node.answer(peer, request_id, RequestTerm.Answer(
         granted, state.term, state.table, state.in_force, state.members, 0, 0, (), (),
-        float(node.now), state.history, 0, ()))
+        float(node.now), state.history, (0, (), ())))
 
 
 @handles(WriteTable, sender=MASTER)

@@ -7,10 +7,11 @@ rest on that.
 from .declare import packet, request
 from .limits import MAX_MASTERS, MAX_PARTITIONS
 from .types import (Address, Ballot, Bool, CheckedRow, Checksum, ClusterStateType, CompressionType,
-                    Count, Data, ErrorCodeType, Filling, Imported, Label, List, Machine, Member,
-                    Metadata, Name, NodeId, NodeInfo, NodeKindType, ObjectSerial, Oid, Optional,
-                    Record, RecordPosition, Revision, RowTid, Rows, Session, Span, StoredMetadata,
-                    StoredRecord, Table, TableKey, Term, Text, Tid, Time, Ttid, Unfinished, Uuid)
+                    Copies, Count, Data, ErrorCodeType, Filling, Imported, Label, List, Machine,
+                    Member, Metadata, Name, NodeId, NodeInfo, NodeKindType, ObjectSerial, Oid,
+                    Optional, Record, RecordPosition, Revision, RowTid, Rows, Session, Span,
+                    StoredMetadata, StoredRecord, Table, TableKey, Term, Text, Tid, Time, Ttid,
+                    Unfinished, Uuid)
 
 
 # -- any node -------------------------------------------------------------------------------
@@ -108,10 +109,7 @@ class RequestTerm:
         told: List(RowTid, MAX_PARTITIONS)      # of each row written by what it took part in
         clock: Time
         history: Optional(Uuid)     # None: of no cluster yet
-        # A row that it can read by the table in force there has everything up to `complete`, one
-        # that is being filled up to its tid in `filled`.
-        complete: Tid
-        filled: List(RowTid, MAX_PARTITIONS)
+        copies: Copies
 
 
 @request(code=11, route='master -> storage, master -> master')

@@ -287,3 +287,8 @@ Span = Struct('Span', """Where the records of a transaction are, if they are the
 are its tids, both included.""", ttid=Ttid, first=Tid, tid=Tid)
 RowTid = Struct('RowTid', """A row of the table, and the highest tid that is known to have been told
 to somebody of those that wrote in it.""", row=Count, tid=Tid)
+Copies = Struct('Copies', """What a storage has.  A row that it can read by the table in force there
+has everything up to `complete`, one that is being filled up to its tid in `filled`.  Of the rows it
+`lacks` it has no more than that, whatever it was told of them.""",
+                complete=Tid, filled=List(RowTid, limits.MAX_PARTITIONS),
+                lacks=List(Count, limits.MAX_PARTITIONS))

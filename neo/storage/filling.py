@@ -153,12 +153,20 @@ class Filling:
         self._check_copy()
         self.go_on(node)
 
+    def serves(self, node):
+        """The primary has taken what is here as it is."""
+        if self.cells.are_taken(node.readable):
+            node.lazily()
+            self._compare(node)
+
     def order(self, node, rows, upto):
         self.progress.ordered(rows, self._left())
         for row in rows:
             if row in self.cells.complete:
                 self.orders[row] = upto
                 self.copied.pop(row, None)
+        self.cells.ordered(rows)
+        node.lazily()
         self._check_copy()
         self._compare(node)
         self.go_on(node)
@@ -305,6 +313,7 @@ class Filling:
             if by_tid:
                 node.durable()          # what makes them readable relies on it
             for upto, rows in by_tid.items():
+                self.cells.claimed(rows)
                 node.send(node.master, Filled(tuple(sorted(rows)), upto))
                 for row in rows:
                     del self.orders[row]

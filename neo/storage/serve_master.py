@@ -84,7 +84,7 @@ def request_term(node, peer, packet, request_id):
         granted, state.term, state.table, state.in_force, state.members, engine.last_tid(),
         max(state.next_oid(), node.transactions.next_oid()), node.transactions.unfinished(),
         [RowTid(*told) for told in engine.told()], float(node.now),
-        state.history if state.is_member else None, *node.filling.cells.have(node)))
+        state.history if state.is_member else None, node.filling.cells.have(node)))
 
 
 @handles(WriteTable, sender=MASTER)
@@ -250,6 +250,7 @@ def cluster_state_changed(node, peer, packet, request_id):
             raise ProtocolError('RUNNING without a table')
         if node.phase != RUNNING:
             node.transactions.drop_kept()
+            node.filling.serves(node)
             node.phase = RUNNING
             node.log('serving' if any(
                 member.id == node.id and member.added for member in node.state.members)

@@ -29,6 +29,7 @@ class State:
         'oid_mark': 0,          # no oid below may be given again
         'leftovers': (),        # rows of which it had a cell, and still has something
         'corrupted': (),        # rows that were to be thrown away by some table
+        'claimed': (),          # rows that it has said to be filled, not heard to be readable
         'cells': (),            # what is being filled: ((tid up to which it is complete, rows)…)
     }
 

@@ -90,14 +90,15 @@ def table(*storages, term=3, ptid=5, replicas=0, partitions=2, cuts=()):
 
 
 def grant(storage, table=None, members=(), last_tid=0, mark=0, unfinished=(), told=(), clock=0.0,
-          was_in_force=True, history=None, in_force=None, complete=0, filled=()):
+          was_in_force=True, history=None, in_force=None, complete=0, filled=(),
+          lacks=()):
     """A storage obeys the term it is asked for; it has been told that `table` is in force, or
     `in_force`."""
     packet, request_id = storage.last(RequestTerm)
     storage.say(RequestTerm.Answer(
         True, packet.term, table, in_force or (table if was_in_force else None), members, last_tid,
-        mark, unfinished, told, storage.driven.now + clock, history, complete,
-        filled), request_id)
+        mark, unfinished, told, storage.driven.now + clock, history,
+        (complete, filled, lacks)), request_id)
 
 
 def write(storage):

@@ -4,7 +4,7 @@ import pytest
 from neo.cluster.partition_table import PartitionTable
 from neo.master.comparison import Missing, compare
 from neo.protocol.packets import RequestTerm
-from neo.protocol.types import CellState, RowTid, Unfinished
+from neo.protocol.types import CellState, Copies, RowTid, Unfinished
 
 STATES = {'U': CellState.UP_TO_DATE, 'O': CellState.OUT_OF_DATE}
 
@@ -16,13 +16,13 @@ def table(*rows):
         for row in rows])
 
 
-def state(*told, locked=()):
+def state(*told, locked=(), filled=(), lacks=()):
     """`told` by row, 0 for nothing; `locked` are (ttid, tid, rows)."""
     return RequestTerm.Answer(
         True, 1, None, None, (), 0, 0,
         tuple(Unfinished(ttid, tid, tid, rows) for ttid, tid, rows in locked),
-        tuple(RowTid(row, tid) for row, tid in enumerate(told) if tid), 0.0, None, 0,
-        ())
+        tuple(RowTid(row, tid) for row, tid in enumerate(told) if tid), 0.0, None,
+        Copies(0, tuple(RowTid(*it) for it in filled), lacks))
 
 
 @pytest.mark.parametrize('blind', [0, 10, 20, 30])
@@ -46,6 +46,16 @@ def test_a_row_that_was_filled_knows_what_its_source_knew():
     after = table('UU', 'UU')
     assert compare(after, {'S1': state(20, 30), 'S2': state(20, 30)}) == ([], [])
     assert compare(after, {'S1': state(20, 30), 'S2': state(20, 25)}) == ([(1, 'S2')], [])
+
+
+def test_who_knows_what_was_told_of_a_row_and_does_not_have_it_is_behind():
+    """It took part in 30, of both rows, before it had row 1 itself; then it was given that, and its
+    disk was put back."""
+    old = state(30, 30, lacks=[1], locked=[(7, 30, (0, 1))])
+    assert compare(table('UU', 'UU'), {'S1': state(30, 30), 'S2': old}) == ([(1, 'S2')], [])
+    old = state(30, 30, lacks=[1], filled=[(1, 20)])
+    assert compare(table('UU', '.U'), {'S1': state(30, 30), 'S2': old}) == (
+        [(1, 'S2')], [Missing(1, 30, ['S1', 'S2'], [('S2', 20)])])
 
 
 def test_who_can_read_nothing_is_not_asked():

@@ -211,7 +211,7 @@ def test_a_table_that_may_be_in_force_counts_as_well():
     storage = talk.storage(identity=b'\2' * 16, id='S2', cluster_id=b'c' * 16, history=b'h' * 16)
     packet, request_id = storage.take(RequestTerm)
     storage.say(RequestTerm.Answer(True, packet.term, later, before, (), 0, 0, (), (), talk.now,
-                                   None, 0, ()), request_id)
+                                   None, (0, (), ())), request_id)
     talk.wait(3 * ABSENT_GRACE)
     assert not storage.hears(WriteTable) and 'waiting for S3' in talk.node.reason
 
@@ -221,7 +221,7 @@ def test_a_clock_far_ahead_is_not_used_for_tids():
     storage = talk.storage(clock=talk.now - 1e6)
     packet, request_id = storage.take(RequestTerm)
     storage.say(RequestTerm.Answer(True, 1, None, None, (), 0, 0, (), (), talk.now - 1e6,
-                                   None, 0, ()), request_id)
+                                   None, (0, (), ())), request_id)
     write(storage)
     storage.reply(Settle, 0)
     assert talk.node.clock.time(talk.now) == pytest.approx(talk.now - 1e6, abs=1)
@@ -241,7 +241,7 @@ def test_a_known_cluster_is_never_taken_for_a_new_one():
 def test_a_newcomer_that_obeys_another_master_does_not_disturb():
     talk, (storage,) = running()
     newcomer = talk.storage(term=9)
-    newcomer.reply(RequestTerm, False, 9, None, None, (), 0, 0, (), (), talk.now, None, 0, ())
+    newcomer.reply(RequestTerm, False, 9, None, None, (), 0, 0, (), (), talk.now, None, (0, (), ()))
     assert newcomer.open and talk.node.phase == RUNNING
     storage.leave()
     assert newcomer.take(RequestTerm)[0].term == 10

@@ -299,7 +299,7 @@ def test_a_term_that_can_not_be_is_not_taken_over():
     talk, (first, second) = states({}, {})
     newcomer = talk.storage()
     newcomer.reply(RequestTerm, False, MAX_TERM, None, None, (), 0, 0, (), (), talk.now,
-                   None, 0, ())
+                   None, (0, (), ()))
     assert not newcomer.open and talk.node.term == 4
     write(first), write(second)
     assert first.hears(Settle)

@@ -64,7 +64,7 @@ def test_a_packet_is_small_and_readable():
 @pytest.mark.parametrize('clock', [-1e18, -1.0, 1e11, inf, -inf, nan])
 def test_a_moment_is_one_that_can_be(clock):
     """A master whose clock is ahead of all storages takes the time from them."""
-    answer = RequestTerm.Answer(True, 1, None, None, (), 0, 0, (), (), clock, None, 0, ())
+    answer = RequestTerm.Answer(True, 1, None, None, (), 0, 0, (), (), clock, None, (0, (), ()))
     body = encode(answer)[HEADER_SIZE:]
     with pytest.raises(ProtocolError):
         decode(body)

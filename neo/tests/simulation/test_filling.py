@@ -50,3 +50,30 @@ def test_who_copies_or_is_copied_from_dies(died, kind, number):
     commits = [sim.commit('C1', o0=8, o1=8), sim.commit('C2', o2=9, o3=9)]
     sim.run_for(3)
     ends_well(sim, *commits)
+
+
+def keep_copy(sim, name):
+    """Of the disk as it is after the next commit of that storage."""
+    sim.world.machines[name].disk.wants_copy = True
+
+
+def test_a_disk_that_is_put_back_to_while_it_was_filled_is_not_taken_for_complete():
+    """S2 took part in the last transaction of each row, but had copied nothing of what it had
+    missed before.  All are stopped, its disk of then is put back, and all are started."""
+    sim = absence(1)
+    network = sim.world.network
+    network.cut('S1', 'S2')
+    network.cut('S2', 'S1')
+    sim.run_for(3)
+    sim.wait(sim.commit('C1', o2=9, o3=9))
+    sim.run_for(3)
+    keep_copy(sim, 'S2')
+    sim.wait(sim.commit('C1', o4=1, o5=1))
+    sim.run_for(3)
+    sim.world.heal()
+    assert sim.run_for(60, lambda: is_filled(sim))
+    sim.run_for(3)
+    sim.kill()
+    sim.world.machines['S2'].disk.put_back()
+    sim.world.promises.clear()
+    ends_well(sim)

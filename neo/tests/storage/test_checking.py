@@ -151,15 +151,15 @@ def test_of_a_row_that_is_not_here(make):
 
 
 # -- a cell that is thrown away --------------------------------------------------------------------
-def write(script, ptid, state):
-    cells = table(ptid=ptid, state=state)
+def write(script, ptid, state, term=1):
+    cells = table(term, ptid, state=state)
     script.m.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, cells,
                             [('S1', script.node.identity, '', None, True)]))
     return cells[:2]
 
 
-def into_force(script, ptid, state):
-    script.m.say(TableInForce(write(script, ptid, state)))
+def into_force(script, ptid, state, term=1):
+    script.m.say(TableInForce(write(script, ptid, state, term)))
 
 
 def complete(script):
@@ -201,9 +201,10 @@ def test_it_is_known_after_a_crash():
 
 def test_a_cell_that_was_not_thrown_away_in_the_end(make):
     script = make()
+    """The next primary has not heard of that table."""
     write(script, 2, BAD)
-    into_force(script, 3, UP)
-    into_force(script, 4, OUT)
+    script.recover(script.m, 2, cells=table(2, 3))
+    into_force(script, 4, OUT, term=2)
     assert complete(script) == {400}
 
 

@@ -550,3 +550,35 @@ def test_tables_that_were_in_force_before_it_is_told_so_of_a_later_one():
     script.commit(script.a, script.m, TTID + 1, 120, record(1, 100))   # 110 was in row 0
     put_in_force(script, cells(1, 3, 'OUOO'))
     assert complete(script)[0] == 0
+
+
+# -- what a recovery hears of a row that is not here -----------------------------------------------
+def lacks(script, term):
+    return sorted(script.m.ask(RequestTerm(term, CANDIDATE)).copies.lacks)
+
+
+def test_of_what_was_told_it_says_which_rows_it_does_not_have():
+    """Each transaction here tells of all rows; rows 2 and 3 are not filled."""
+    script = beginning()
+    script.a = script.client('C1')
+    script.commit(script.a, script.m, TTID, 100, record(2), record(0))
+    assert lacks(script, 2) == [2, 3]
+    script.recover(script.m, 3, cells=cells(3, 2, 'UU.O'))
+    assert lacks(script, 4) == [2, 3]
+
+
+def test_what_it_has_said_to_be_filled_it_has_until_more_is_ordered():
+    """That it can be read by now may never be heard here."""
+    script = beginning()
+    script.a = script.client('C1')
+    script.commit(script.a, script.m, TTID, 100, record(2), record(0))
+    copied(script, 90, 2, 3)
+    assert script.m.take(Filled).rows == (2, 3)
+    script.crash()
+    script.m = script.join()
+    assert lacks(script, 2) == []
+    script.recover(script.m, 3, cells=cells(3, 2, 'UUOO'))
+    fill(script, 100, 2)
+    assert lacks(script, 4) == [2]
+    script.recover(script.m, 5, cells=cells(5, 3, 'UUU.'))
+    assert lacks(script, 6) == [3]
