@@ -36,10 +36,11 @@ class Election:
 
     def __init__(self):
         self._delay = limits.CANVASS_DELAY
+        self.elsewhere = False          # others hear one that is not heard here
 
     def begin(self, node, delay=limits.CANVASS_DELAY):
         """There is no primary that this master hears."""
-        self._delay = delay
+        self._delay, self.elsewhere = delay, False
         self._later(node)
 
     def _later(self, node):
@@ -77,6 +78,7 @@ class Election:
         node.recovery.learn(node, [*answers.values(), node.state])
         if node.part_with_misnamed():
             return                      # they come back under their own names
+        self.elsewhere = any(answer.led for answer in answers.values())
         free = {id for id, answer in answers.items() if not answer.led} | {node.id}
         tables = node.tables
         if tables.newest is None:
@@ -98,6 +100,8 @@ class Election:
             what.append('%s hear%s of another primary' % (
                 ', '.join(map(describe, led)), 's' * (len(led) == 1)))
         node.recovery.wait_for(node, '; '.join(what) or 'waiting for more', level=logging.DEBUG)
+        if led:
+            node.send_on()
 
     # -- of a candidate ------------------------------------------------------------------------
     def stood(self, node):

@@ -185,6 +185,9 @@ class Master(Node):
             self._identify_storage(peer, packet, request_id)
         elif packet.kind in (ADMIN, CLIENT) and self.voter.primary is not None:
             raise Refused(ErrorCode.NOT_READY, self._redirection())
+        elif packet.kind in (ADMIN, CLIENT) and self.election.elsewhere and (
+                self.phase == RECOVERING and not self.leads):
+            raise Refused(ErrorCode.NOT_READY, self.reason)
         elif packet.kind == ADMIN:
             self._join(peer, packet, request_id)
             announcements.describe_to(self, peer)
@@ -428,6 +431,10 @@ class Master(Node):
         self.change_phase(RECOVERING, self._redirection(), logging.DEBUG)
         if self.reason != before:
             self.log('%s', self.reason)
+        self.send_on()
+
+    def send_on(self):
+        """There is another primary: who waits here for one finds it by himself."""
         for peer, _, request_id in self.waiting.values():
             self.refuse(peer, request_id, ErrorCode.NOT_READY, self.reason)
             self.close(peer)

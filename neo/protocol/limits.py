@@ -133,6 +133,9 @@ MASTER_TIMEOUT = 5.0
 STORAGE_TIMEOUT = 8.0
 # A master that was only connected to, and does not say who it is: another one is asked.
 MUTE_TIMEOUT = 2.0
+# Of several, one that keeps a client waiting for a primary may be cut off from all others: another
+# one is asked after so long.
+KEPT_WAITING = 5.0
 # A master that has to recover again asks for another term after so long, doubled each time, until
 # the cluster has run for the longest pause: there are 2^20 terms.
 STAND_DELAY = 0.1

@@ -99,6 +99,8 @@ class ClientNode(Node):
     def connected(self, peer):
         if peer.address == self.seek.address:
             peer.kind = NodeKind.MASTER
+            if len(self.seek.masters) > 1:
+                self.set_timer(primary.KEPT, self.now + limits.KEPT_WAITING)
             self.greet(peer, primary.Greeting())
         else:
             self.links.connected(self, peer)
@@ -133,6 +135,8 @@ class ClientNode(Node):
             self.running()
         elif name == seek.TIMER:
             self.seek.connect(self)
+        elif name == primary.KEPT:
+            primary.kept_waiting(self)
         elif name == catching_up.TIMER:
             self.catching_up.give_up(self, 'what was committed meanwhile is not known after %.0f s'
                                      % limits.CATCH_UP_TIME)

@@ -3,11 +3,15 @@ from ...cluster.context import Context
 from ...cluster.node import handles
 from ...cluster.partition_table import PartitionTable
 from ...cluster.seek import FINAL
+from ...protocol import limits
 from ...protocol.codec import ProtocolError
 from ...protocol.packets import ClusterStateChanged, NodesChanged, TableChanged
 from ...protocol.types import MAX_ID, ClusterState, NodeKind
 from ..exception import ClusterRefused
 from . import finish
+
+
+KEPT = 'kept waiting'           # timer
 
 
 class Greeting(Context):
@@ -58,6 +62,15 @@ def lost(client, reason):
     client.primary = client.reason = None
     client.seek.failed(client, reason)
     client.without_primary(reason)
+
+
+def kept_waiting(client):
+    """By a master that has not accepted this client: another one may be the primary."""
+    for peer in list(client.peers.values()):
+        if peer.kind == NodeKind.MASTER and not peer.identified and (
+                client.now - peer.since >= limits.KEPT_WAITING):
+            client.close(peer)
+            lost(client, client.reason or 'it does not say what it waits for')
 
 
 @handles(ClusterStateChanged, sender=NodeKind.MASTER)

@@ -1,6 +1,7 @@
 """Short stories about several masters: who serves, and who must not."""
 import pytest
 
+from neo.protocol.types import ClusterState
 from neo.simulation.simulation import Simulation
 
 from .plants import MasterThatDoesNotHeed, be_content_with_half, with_tables
@@ -118,6 +119,26 @@ def test_a_primary_that_one_spare_does_not_hear_is_left_alone(seed):
         sim.world.network.cut(*ways)
     sim.run_for(30)
     assert (sim.primary().term, primary(sim)) == (term, reigning)
+
+
+@pytest.mark.parametrize('alone', [False, True])
+@pytest.mark.parametrize('seed', range(4))
+def test_nobody_waits_at_a_spare_that_is_cut_off(seed, alone):
+    """From the primary, or from all but clients: who comes finds the primary."""
+    sim = cluster(seed=seed)
+    reigning = primary(sim)
+    for spare in spares(sim):
+        for other in ALL + ('S1', 'S2') * alone:
+            if other != spare:
+                sim.world.network.cut(other, spare)
+                sim.world.network.cut(spare, other)
+    sim.run_for(10)
+    assert serving(sim) == [reigning]
+    sim.kill('C1', 'C2', 'A1')
+    sim.restart()
+    assert sim.run_for(20, lambda: all(sim.world.node(name).phase == ClusterState.RUNNING
+                                       for name in ('C1', 'C2', *['A1'] * (not alone))))
+    assert not heal(sim)
 
 
 def test_of_two_halves_without_a_majority_the_reigning_one_goes_on():
