@@ -17,7 +17,7 @@ from .ids import node_order
 from .partition_table import READABLE, PartitionTable
 
 UP_TO_DATE, OUT_OF_DATE = CellState.UP_TO_DATE, CellState.OUT_OF_DATE
-FEEDING = CellState.FEEDING
+FEEDING, CORRUPTED = CellState.FEEDING, CellState.CORRUPTED
 
 
 class Impossible(ValueError):
@@ -51,13 +51,14 @@ def tweak(table, homes, leaving=()):
 
 
 def _changed(row, storages, concerned):
-    """The cells of a row that these storages are to have."""
+    """The cells of a row that these storages are to have.  One that is corrupted stays so until its
+    storage knows that: else that would fill the end of it only."""
     result = {id: state for id, state in row.items() if id not in concerned}
     for id in row.keys() & concerned:
         if row[id] in READABLE:
             result[id] = UP_TO_DATE if id in storages else FEEDING
     for id in storages:
-        result.setdefault(id, OUT_OF_DATE)
+        result.setdefault(id, CORRUPTED if row.get(id) == CORRUPTED else OUT_OF_DATE)
     return result
 
 

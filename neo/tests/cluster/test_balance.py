@@ -91,9 +91,10 @@ def test_storage_that_is_away_keeps_what_it_has_and_counts_for_nothing():
     assert letters(after) == ['S1 UU', 'S2 OO', 'S3 OO']
 
 
-def test_corrupted_cell_is_filled_anew():
+def test_corrupted_cell_stays_so_until_its_storage_knows_that():
     after = balance.tweak(table('S1 UU', 'S2 CU', replicas=1), apart('S1', 'S2'))
-    assert letters(after) == ['S1 UU', 'S2 OU']
+    assert letters(after) == ['S1 UU', 'S2 CU']
+    assert letters(balance.tweak(after, apart('S1', 'S3'), ['S2'])) == ['S1 UU', 'S2 .F', 'S3 OO']
 
 
 def test_copies_go_to_different_machines():

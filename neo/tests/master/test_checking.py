@@ -3,7 +3,7 @@ import pytest
 
 from neo.master.checking import verdict
 from neo.protocol.packets import (Check, Digest, Error, Fill, Filled, FoundBroken, NodesChanged,
-                                  TableTaken, WriteTable)
+                                  TableTaken, Tweak, WriteTable)
 from neo.protocol.types import MAX_TID, CheckedRow, ErrorCode, RecordPosition
 
 from .conversation import Conversation, write_all
@@ -266,6 +266,17 @@ def test_a_cell_is_corrupted_until_its_storage_knows_that():
     desk.tick()
     write_all(*desk.storages)
     assert desk.letters() == ['S1 UU', 'S2 OU', 'S3 UU']
+
+
+def test_a_tweak_does_not_mend_what_its_storage_has_not_heard_of():
+    """It would take itself for one that misses the end only."""
+    desk = Checked()
+    desk.check((0, 'S1'))
+    desk.answer(GOOD, GOOD), desk.answer(GOOD, OTHER)
+    desk.admin.say(Tweak((), False))
+    desk.storages[1].leave()                    # it has written none of these tables
+    write_all(desk.storages[0])
+    assert desk.letters() == ['S1 UU', 'S2 CO']
 
 
 def test_another_term_is_the_end_of_a_check():
