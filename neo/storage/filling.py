@@ -86,7 +86,7 @@ class Copy(Context):
             filling.go_on(node)
 
     def _put_in(self, node, take, answer, sizes):
-        size, busy = sum(sizes), node.now - self.asked_at
+        size = sum(sizes)
         if not node.engine.promise(COPIED, size, len(sizes)):
             node.filling.no_space(node, size)
             return
@@ -97,7 +97,7 @@ class Copy(Context):
         else:
             node.lazily()
             node.filling.advanced(node, size)
-            node.filling.go_on(node, size, busy)
+            node.filling.taken(node, size, self.asked_at)
 
     def _transactions(self, node, answer):
         start, stop = self.next_tid, self.upto + 1 if answer.next is None else answer.next
@@ -135,6 +135,7 @@ class Filling:
         self.orders = {}                # row -> tid up to which it is to be copied
         self.copy = None                # Copy that is under way
         self.copied = {}                # row -> that tid, of those that have all
+        self._taken = None              # (bytes, since when) of a chunk that is not durable yet
         self._until = 0.0               # there is a pause until then
         self._stuck_at = None           # since when there is nobody to copy from
         self._said = ''                 # what is in the way
@@ -198,35 +199,49 @@ class Filling:
         self.progress.copied(node, size, self._left(), self.copy)
 
     # -- copying ----------------------------------------------------------------------------------
-    def go_on(self, node, size=0, busy=0.0):
-        """`size` bytes were copied just now, which took `busy` seconds."""
+    def taken(self, node, size, began):
+        """A chunk of so many bytes was copied, for which it was asked then.  How long that took,
+        clients have to be left as well; it is known in the next turn, when the chunk is durable."""
+        if self._yields(node):
+            self._taken = size, began
+            node.set_timer(FILL, node.now)
+        else:
+            self._rest(node, size, 0.0)
+
+    def go_on(self, node):
         copy = self.copy
         if copy is not None and copy.ended:
             self._end(node, copy)
             copy = self.copy = None
-        if node.phase != ClusterState.RUNNING:
+        if node.phase != ClusterState.RUNNING or self._taken is not None:
             return
         if copy is None:
             copy = self._next(node)
             if copy is None:
                 return
             self.copy = copy
-        self._until = max(self._until, node.now + self._pause(node, size, busy))
         if self._until > node.now:
             node.set_timer(FILL, self._until)
         else:
             copy.ask(node)
 
-    def _pause(self, node, size, busy):
-        """Seconds to wait before the next chunk: clients come first, and there may be a rate."""
+    def _yields(self, node):
+        """Is there any client that is active?"""
+        return any(client.peer is not None and node.now - client.peer.heard < BUSY
+                   for client in node.clients.values())
+
+    def _rest(self, node, size, busy):
+        """Before the next chunk: clients come first, and there may be a rate."""
         pause = size / node.fill_rate if node.fill_rate else 0.0
-        if any(client.peer is not None and node.now - client.peer.heard < BUSY
-               for client in node.clients.values()):
-            pause = max(pause, busy * (1 / limits.FILL_SHARE - 1))
-        return pause
+        self._until = node.now + max(pause, busy * (1 / limits.FILL_SHARE - 1))
+        self.go_on(node)
 
     def timer(self, node):
-        if self.copy is not None:
+        if self._taken is not None:
+            size, began = self._taken
+            self._taken = None
+            self._rest(node, size, node.now - began)
+        elif self.copy is not None:
             self.copy.ask(node)
         else:
             self.go_on(node)

@@ -62,8 +62,9 @@ class Source:
         engine = self.engine
         while limit:
             limit -= 1
-            if not self.party.heard and FILL in self.script.timers:
-                self.script.fire(FILL)      # after a pause
+            for _ in range(2):              # a chunk is durable, and after a pause
+                if not self.party.heard and FILL in self.script.timers:
+                    self.script.fire(FILL)
             if not self.party.heard:
                 return
             packet, request_id = self.party.heard.pop(0)
