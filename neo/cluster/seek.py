@@ -38,6 +38,7 @@ class Seek:
         self.since = None               # when a primary was missed first; None: there is one
         self._turn = 0
         self._reasons = {}              # address -> why it was no use when it was tried last
+        self._final = set()             # of these, those that trying again could not change
         self._said = None               # in the log
         self._remind = remind
         self._remind_at = self._reminding = 0.0     # when again, and how long after the last time
@@ -55,11 +56,13 @@ class Seek:
             self.since = node.now
         node.connect(self.address)
 
-    def failed(self, node, reason):
-        """There is no primary at `address` (any more); go on with the next one."""
+    def failed(self, node, reason, final=False):
+        """There is no primary at `address` (any more), and, if `final`, there never will be for this
+        node; go on with the next one."""
         if self.since is None:
             self.since = node.now
         self._reasons[self.address] = reason
+        (self._final.add if final else self._final.discard)(self.address)
         self._turn = (self._turn + 1) % len(self.masters)
         self._left -= 1
         pause = 0.0
@@ -73,6 +76,7 @@ class Seek:
         """The primary is at `address`."""
         self.since = self._said = None
         self._reasons.clear()
+        self._final.clear()
         self._back_off = BackOff()
         self._left = len(self.masters)
 
@@ -92,6 +96,11 @@ class Seek:
         return '; '.join(
             '%s: %s' % (readable(address), self._reasons.get(address, 'not asked yet'))
             for address in self.masters)
+
+    def refused_by_all(self):
+        """What they have said, in words, if none of them will ever be of use; else None.  One that is
+        down, or not the primary, may still lead to it: the address of another one may be wrong."""
+        return self._each() if self._final.issuperset(self.masters) else None
 
     def trouble(self):
         """Why there is no primary, in words."""

@@ -25,6 +25,9 @@ class Missed(TransactionsChunk):
     def finished(self, client):
         self.whole.came(client, self)
 
+    def counts(self, client):
+        return False                    # all of it has one limit
+
 
 class CatchingUp:
     """All transactions above `heard` up to `last`, which the primary has named.  Those of which it

@@ -78,11 +78,12 @@ class Client(ClientNode):
 
     def groups(self, rows=None):
         """Rows (None: all) grouped by a storage that can read them now: `[rows]`."""
-        groups, readable = {}, self.table.readable
+        groups, readable, links = {}, self.table.readable, self.links
         for row in range(len(readable)) if rows is None else rows:
-            linked = [id for id in readable[row] if self.links.reach(id) is not None]
+            linked = [id for id in readable[row] if links.reach(id) is not None]
             # One that nobody can read waits alone.
-            storage = next(iter(linked or readable[row]), row)
+            storage = next(iter([id for id in linked if not links.is_mute(id)]
+                                or linked or readable[row]), row)
             groups.setdefault(storage, []).append(row)
         return [tuple(rows) for rows in groups.values()]
 

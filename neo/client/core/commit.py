@@ -177,7 +177,9 @@ class Transaction:
     def waiting_for_window(self, client, internal=False):
         if self.size > client.amounts.store_window and self.window_is_full(client):
             operation = self.wait(client, internal)
-            self.be_patient(client, [part for part in self.parts.values() if part.unacked
+            reach = client.links.reach
+            self.be_patient(client, [part for part in self.parts.values()
+                                     if (part.unacked or reach(part.storage) is None)
                                      and not self.must_wait_for(client, part)], limits.BLIND_GRACE)
             return operation
         return DONE
@@ -218,6 +220,9 @@ class Transaction:
         operation = self.wait(client, internal)
         for part in self.parts.values():
             part.vote(client)
+        self.be_patient(client, [part for part in self.parts.values() if part.trouble is not None
+                                 and not part.voted and self.must_wait_for(client, part)],
+                        limits.SUSPENSION)
         # A vote that has waited for what was resolved has been answered already.
         self.end_vote(client)
         return operation
@@ -441,10 +446,12 @@ class Transaction:
 
     def storage_lost(self, client, storage, reason):
         part = self.parts.get(storage)
-        if part is None or part.peer is None or not self.waits_for_storages():
+        if part is None or part.peer is None or self.error is not None or self.state > VOTED:
             return
         trouble = 'the connection to %s was lost: %s' % (storage, reason)
-        if self.needs(storage, client.table):
+        if self.state == VOTED:
+            part.suspend(trouble, None)         # its vote counts; what is stored now does not
+        elif self.needs(storage, client.table):
             self.suspend(client, part, trouble)
         elif not part.voted:
             self.drop(client, part)

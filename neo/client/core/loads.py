@@ -105,13 +105,22 @@ class Read(Operation):
         peer = self.peer
         if peer is None or client.now - self.asked < self.patient or client.phase != self.phase:
             return
-        reach, tried = client.links.reach, self.tried or ()
-        if any(id != peer.id and id not in tried and reach(id) is not None
-               for id in self.candidates(client)):
+        if self.has_choice(client):
             client.links.keeps_waiting(client, peer)
             self.withdraw(client)
             self.patient *= 2           # all may have much to do
             self.elsewhere(client, peer)
+
+    def has_choice(self, client):
+        """Need it not wait for the peer that was asked?"""
+        candidates = self.candidates(client)
+        return self.peer.id not in candidates or self.is_elsewhere(client, candidates)
+
+    def is_elsewhere(self, client, candidates):
+        """Can one of these be asked instead?"""
+        reach, peer, tried = client.links.reach, self.peer, self.tried or ()
+        return any(id != peer.id and id not in tried and reach(id) is not None
+                   for id in candidates)
 
     def withdraw(self, client):
         """What the storage answers does not count any more."""
@@ -302,18 +311,26 @@ class Chunk(Read):
         readable, rows = client.table.readable, self.packet.rows
         return [s for s in readable[rows[0]] if all(s in readable[row] for row in rows)]
 
+    def has_choice(self, client):
+        readable = client.table.readable
+        return super().has_choice(client) or all(
+            self.is_elsewhere(client, readable[row]) for row in self.packet.rows)
+
     def nowhere(self, client, candidates):
         rows = self.packet.rows
         if len(rows) == 1:
             super().nowhere(client, candidates)
-        elif not candidates:
-            self.succeed(client, Regroup(client.groups(rows)))
-        elif self.broken and self.broken.keys() >= set(candidates):
+        elif candidates and self.broken and self.broken.keys() >= set(candidates):
             # One of these rows, which may be whole on a storage that does not have the others.
             half = len(rows) // 2
             self.succeed(client, Regroup([rows[:half], rows[half:]]))
         else:
-            super().nowhere(client, candidates)
+            # Others may have them, if none of them has all.
+            groups = client.groups(rows)
+            if len(groups) > 1:
+                self.succeed(client, Regroup(groups))
+            else:
+                super().nowhere(client, candidates)
 
 
 class TransactionsChunk(Chunk):
@@ -369,6 +386,20 @@ class MeasureStorage(Read):
     def candidates(self, client):
         return (self.storage,)
 
+    def resume(self, client):
+        if self._is_read(client):
+            super().resume(client)
+
+    def look(self, client):
+        if self._is_read(client):
+            super().look(client)
+
+    def _is_read(self, client):
+        if client.phase != self.phase or self.storage in client.table.readers():
+            return True
+        self.whole.begin_anew(client)
+        return False
+
     def finished(self, client):
         self.whole.measured(client, self)
 
@@ -394,7 +425,19 @@ class Measurement(Operation):
             for part in list(self.parts):
                 client.attempt(part)
 
+    def begin_anew(self, client):
+        """One of the storages is not read any more: the others have all that it had."""
+        if self.done:
+            return
+        former, self.parts = self.parts, None
+        self.objects = self.bytes = 0
+        for part in former:
+            part.fail(client, RequestRefused('it is not needed any more'))
+        self.resume(client)
+
     def measured(self, client, part):
+        if self.parts is None or part not in self.parts:
+            return                      # it is not needed any more
         self.parts.remove(part)
         if part.error is not None:
             self.fail(client, part.error)

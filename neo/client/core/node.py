@@ -138,8 +138,10 @@ class ClientNode(Node):
         elif name == primary.KEPT:
             primary.kept_waiting(self)
         elif name == catching_up.TIMER:
-            self.catching_up.give_up(self, 'what was committed meanwhile is not known after %.0f s'
-                                     % limits.CATCH_UP_TIME)
+            if self.catching_up is not None:    # else that has ended in the same turn
+                self.catching_up.give_up(
+                    self, 'what was committed meanwhile is not known after %.0f s'
+                    % limits.CATCH_UP_TIME)
         elif name.startswith(commit.PATIENCE):
             transaction = self.transactions.get(int(name.removeprefix(commit.PATIENCE)))
             if transaction is not None:

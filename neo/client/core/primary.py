@@ -24,9 +24,7 @@ class Greeting(Context):
             lost(client, fault)
         elif client.cluster_id not in (None, answer.cluster_id):
             client.close(peer)
-            lost(client, 'it is of another cluster')
-            client.give_up(ClusterRefused('the cluster at %s:%s is another one than before, of the '
-                                          'same name' % peer.address))
+            lost(client, 'it is of another cluster than before, of the same name', final=True)
         else:
             client.accept(peer, NodeKind.MASTER, answer.id)
             client.seek.found()
@@ -36,9 +34,7 @@ class Greeting(Context):
 
     def refused(self, client, peer, error):
         client.close(peer)
-        lost(client, error.message)
-        if error.error in FINAL:
-            client.give_up(ClusterRefused('%s:%s: %s' % (*peer.address, error.message)))
+        lost(client, error.message, error.error in FINAL)
 
 
 def _fault(client, answer):
@@ -54,14 +50,18 @@ def _fault(client, answer):
                 'has lost transactions' % (answer.last_tid, client.heard))
 
 
-def lost(client, reason):
-    """Nothing counts any more that was not in *finish*; all begins anew when one is back."""
+def lost(client, reason, final=False):
+    """Nothing counts any more that was not in *finish*; all begins anew when one is back.  `final`:
+    that master will never be of use."""
     if client.phase != ClusterState.RECOVERING:
         client.log('the primary is lost (%s): reconnecting; what is cached is still read', reason)
     client.phase = ClusterState.RECOVERING
     client.primary = client.reason = None
-    client.seek.failed(client, reason)
+    client.seek.failed(client, reason, final)
     client.without_primary(reason)
+    refusals = final and client.seek.refused_by_all()
+    if refusals:
+        client.give_up(ClusterRefused(refusals))
 
 
 def kept_waiting(client):

@@ -1,4 +1,5 @@
 """A cache that outlives the loss of the primary."""
+from ...cluster import events
 from ...protocol import limits
 from ...protocol.packets import Invalidate, ListTransactions, Load, Sync
 from ...protocol.types import MAX_ID, ErrorCode
@@ -122,6 +123,22 @@ def test_nobody_tells_in_time():
         c.wait(1)
     c.gives_ids()
     assert dropped(c)
+
+
+def test_its_time_ends_in_the_same_turn_as_it_does_itself():
+    c = lost()
+    c.catches_up([(15, (2,))])
+    c.step(events.TimerFired('catch up'))
+    assert told(c) == [(15, (2,))] and is_cached(c, 1, 21)
+
+
+def test_how_long_operations_wait_does_not_bound_it():
+    c = lost(wait_timeout=0.0)
+    for _ in range(5):
+        c.wait(1)
+        c.client.peers[c.master.connection].heard = c.now
+    c.catches_up([(15, (2,))])
+    assert told(c) == [(15, (2,))] and is_cached(c, 1, 21)
 
 
 def test_the_primary_is_lost_again():

@@ -80,6 +80,35 @@ def test_a_cluster_that_does_not_want_us_is_told_at_once(error):
     assert c.connecting == [MASTER]
 
 
+def test_an_address_that_is_wrong_hides_no_other_one():
+    other = '127.0.0.1', 10001
+    c = Conversation(masters=[other, MASTER])
+    ready = c.do('when_ready')
+    for _ in range(2):
+        c.accepts(other).refuses(Identify, ErrorCode.ANOTHER_CLUSTER, 'this one is called other')
+        c.wait(0)
+        c.connecting.remove(MASTER)
+        c.step(events.ConnectFailed(MASTER, 'refused'))
+        assert not ready.done
+        c.wait(1)
+    c.accepts(other).refuses(Identify, ErrorCode.ANOTHER_CLUSTER, 'this one is called other')
+    c.wait(0)
+    c.welcome()
+    assert ready.done and ready.error is None
+
+
+def test_where_all_masters_refuse_for_good_each_of_them_is_named():
+    other = '127.0.0.1', 10001
+    c = Conversation(masters=[other, MASTER])
+    ready = c.do('when_ready')
+    c.accepts(other).refuses(Identify, ErrorCode.ANOTHER_CLUSTER, 'this one is called other')
+    c.wait(0)
+    c.accepts(MASTER).refuses(Identify, ErrorCode.REFUSED, 'this is a storage')
+    assert isinstance(ready.error, ClusterRefused)
+    assert str(ready.error) == ('127.0.0.1:10001: this one is called other; '
+                                '127.0.0.1:10000: this is a storage')
+
+
 def test_another_cluster_of_the_same_name_is_not_used():
     c = Conversation()
     c.up()

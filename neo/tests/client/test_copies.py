@@ -2,6 +2,7 @@
 import pytest
 from ZODB.utils import p64
 
+from ...client.core.loads import Regroup
 from ...client.exception import BrokenData
 from ...client.history import History
 from ...client.reads import Reads
@@ -72,6 +73,24 @@ def test_where_all_keep_it_waiting_it_is_patient():
     assert not two.heard and len([p for p, _ in one.heard if type(p) is Load]) == 1
     answer(Load.Answer(0, 5, None, 0, checksum(GOOD), GOOD, None))
     assert load.result[0] == 5
+
+
+@pytest.mark.parametrize('left_behind', [False, True])
+def test_rows_of_who_does_not_answer_are_read_from_others(left_behind):
+    """Though none of these has all of them."""
+    c = Conversation(storages=3, partitions=6, replicas=1)
+    storages = c.up(last_tid=10)
+    rows = c.client.groups()[0]
+    chunk = c.do('list_records', rows, 0, None, 11)
+    mute = next(storage for storage in storages if storage.heard)
+    others = [storage for storage in storages if storage is not mute]
+    if left_behind:
+        c.outdates(c.client.peers[mute.connection].id)
+    passes(c, 3, c.master, *others)
+    assert type(chunk.result) is Regroup and len(chunk.result.groups) == 2
+    for group in chunk.result.groups:
+        c.do('list_records', group, 0, None, 11)
+    assert [len(storage.heard) for storage in others] == [1, 1]
 
 
 def test_the_only_one_is_waited_for():

@@ -276,6 +276,24 @@ def test_a_copy_that_is_being_filled_is_not_measured():
     assert measure.result == (10, 1000)
 
 
+@pytest.mark.parametrize('dies', [False, True])
+def test_who_is_left_behind_is_not_measured_any_more(dies):
+    c = Conversation(storages=3, partitions=3, replicas=1)
+    one, two, three = c.up()
+    measure = c.do('measure')
+    for last in False, True:
+        for storage in one, two:
+            _, answer = storage.hears(Measure)
+            answer(Measure.Answer(10, 1000))
+        if not last:
+            if dies:
+                three.breaks()
+            c.outdates('S3')
+            c.wait(1)
+    # Of three rows, two copies each, one is left of two of them.
+    assert measure.result == (15, 1500)
+
+
 def test_rows_that_one_storage_does_not_have_together_are_grouped_anew():
     c = Conversation(storages=2, partitions=4)
     c.up()

@@ -96,6 +96,45 @@ def test_a_sender_that_waits_for_room_goes_on():
     assert stores[-1].done and stores[-1].error is None
 
 
+def test_nobody_waits_for_room_at_who_has_gone_and_is_not_needed():
+    c, txn, (one, two) = begun()
+    two.breaks()
+    c.outdates('S2')
+    stores = []
+    while len(stores) * len(BIG) < 2 * limits.STORE_WINDOW:
+        stores.append(c.do('store', txn, record(len(stores), 0, BIG)))
+        while one.heard:
+            _, answer = one.hears(Store)
+            answer(Store.Answer(txn.ttid))
+        if not stores[-1].done:
+            c.wait(limits.BLIND_GRACE)
+        assert stores[-1].done and stores[-1].error is None
+    vote = c.do('vote', txn, METADATA)
+    one.votes()
+    assert vote.result == []
+    finishes(c, txn, 'S1')
+
+
+@pytest.mark.parametrize('back', [False, True])
+def test_what_is_stored_after_the_vote_where_the_connection_was_lost(back):
+    c, txn, (one, two) = begun()
+    c.do('store', txn, record(1, 5))
+    vote = c.do('vote', txn, METADATA)
+    one.votes()
+    two.votes()
+    assert vote.result == []
+    two.breaks()
+    if back:
+        c.wait(limits.RECONNECT_DELAY)
+        c.meet('S2')
+    assert c.do('store', txn, record(1, 5, b'new')).done
+    vote = c.do('vote', txn, METADATA)
+    one.hears(GaveWay)
+    one.votes(round=1)
+    c.wait(limits.SUSPENSION)
+    assert isinstance(vote.error, TransactionFailed)
+
+
 @pytest.mark.parametrize('voted', [False, True])
 def test_one_that_stays_readable_is_not_waited_for_for_long(voted):
     c, txn, (one, two) = begun()
