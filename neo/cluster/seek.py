@@ -57,8 +57,8 @@ class Seek:
         node.connect(self.address)
 
     def failed(self, node, reason, final=False):
-        """There is no primary at `address` (any more), and, if `final`, there never will be for this
-        node; go on with the next one."""
+        """There is no primary at `address` (any more), and, if `final`, there will never be one for
+        this node; go on with the next one."""
         if self.since is None:
             self.since = node.now
         self._reasons[self.address] = reason
@@ -98,8 +98,8 @@ class Seek:
             for address in self.masters)
 
     def refused_by_all(self):
-        """What they have said, in words, if none of them will ever be of use; else None.  One that is
-        down, or not the primary, may still lead to it: the address of another one may be wrong."""
+        """What they have said, in words, if none of them will ever be of use; else None: where the
+        address of one is wrong, another one, that is down now, may be right."""
         return self._each() if self._final.issuperset(self.masters) else None
 
     def trouble(self):

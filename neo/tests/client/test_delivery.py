@@ -267,27 +267,36 @@ def test_a_wait_that_is_interrupted_leaves_no_lock():
 
 
 def test_nobody_tells_while_the_process_is_forked(core, delivery):
-    entered, go_on = threading.Event(), threading.Event()
+    entered, go_on, forked = threading.Event(), threading.Event(), threading.Event()
+    paused = threading.Event()
 
     def slow(*_):
         entered.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
+
+    def fork():
+        delivery.pause(600)
+        paused.set()
+        assert forked.wait(30)
+        delivery.go_on()
     delivery.db.hook = slow
     core.invalidations.append(Told(1, (5,), None))
     with ThreadPoolExecutor(3) as pool:
         telling = pool.submit(delivery.deliver)
-        assert entered.wait(10)
+        assert entered.wait(30)
         delivery.pause(0.01)            # it does not wait for ever
-        pausing = pool.submit(delivery.pause, 10)
+        delivery.go_on()
+        forking = pool.submit(fork)
         go_on.set()
-        pausing.result(10)
-        telling.result(10)
+        assert paused.wait(30)
+        telling.result(30)
         core.invalidations.append(Told(2, (5,), None))
         delivery.deliver()
         waiting = pool.submit(delivery.deliver_until, 2)
         assert core.last_tid == 1 and not waiting.done()
-        delivery.go_on()
-        waiting.result(10)
+        forked.set()
+        waiting.result(30)
+        forking.result(30)
     assert core.last_tid == 2
 
 
