@@ -483,13 +483,15 @@ def test_a_signal_handler_that_calls(client, alarm):
         except Reentered:
             results.append('refused')
     rnd = random.Random(1)
-    for _ in range(100):
+    # How many strike where, depends on the machine and on what else it does.
+    while min(results.count(7), results.count('refused')) <= 5:
         count = len(results)
+        assert count < 5000
         alarm(call, 1e-5 + rnd.random() * 2e-3)
         while len(results) == count:
             assert load(client, 5) == 5
             client.call(lambda: None)
-    assert results.count(7) > 5 and set(results) <= {7, 'refused'}
+    assert set(results) == {7, 'refused'}
     client.call(call)
     assert results[-1] == 'refused'
 
