@@ -68,32 +68,55 @@ class Attempt:
             self.socket = None
 
 
+class Question:
+    """What `address` stands for."""
+
+    def __init__(self, address):
+        self.address = address
+        self.late = None                # function that ends the wait for the answer
+
+
 class Caller:
     """Makes the connections that a node asks for.
 
-    `lookup(address, done)` calls `done(candidates, reason)`, maybe later and in another thread.
+    `lookup(address, done)` calls `done(candidates, reason)`, maybe later and in another thread.  A
+    name server that does not answer keeps nobody from trying another address.
     """
 
     def __init__(self, driver, lookup):
         self._driver = driver
         self._lookup = lookup
-        self._looked_up = deque()   # (address, candidates, reason); appended by other threads
+        self._questions = set()     # that wait for an answer
+        self._looked_up = deque()   # (Question, candidates, reason); appended by other threads
         self._attempts = {}         # Attempt -> function that ends its present try
         self._known = {}            # address -> (socket address, did a node accept us there?)
 
     def call(self, address):
         """The node will be told Connected or ConnectFailed."""
-        self._lookup(address, partial(self._found, address))
+        question = Question(address)
+        question.late = partial(self._not_found, question)
+        self._questions.add(question)
+        self._driver.deadlines.set(question.late, clock.now() + limits.CONNECT_TIMEOUT)
+        self._lookup(address, partial(self._found, question))
 
-    def _found(self, address, candidates, reason):
-        self._looked_up.append((address, candidates, reason))
+    def _found(self, question, candidates, reason):
+        self._looked_up.append((question, candidates, reason))
         self._driver.waker.wake()
+
+    def _not_found(self, question):
+        self._questions.discard(question)
+        self._driver.later(events.ConnectFailed(
+            question.address, 'it takes too long to look up the name'))
 
     def begin(self):
         """Go on with what has been looked up."""
         while self._looked_up:
-            address, candidates, reason = self._looked_up.popleft()
-            self._try(Attempt(address, self._in_order(address, candidates), reason))
+            question, candidates, reason = self._looked_up.popleft()
+            if question in self._questions:     # else it was answered too late
+                self._questions.discard(question)
+                self._driver.deadlines.set(question.late, None)
+                address = question.address
+                self._try(Attempt(address, self._in_order(address, candidates), reason))
 
     def _in_order(self, address, candidates):
         """The address where it went well last time comes first; one where something took the

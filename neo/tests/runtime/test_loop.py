@@ -544,6 +544,23 @@ def test_the_address_where_it_went_well_is_the_first_one_next_time(echo):
         assert len(events_of(node, events.Connected)) == 3
 
 
+def test_a_name_server_that_does_not_answer_keeps_nobody_waiting(echo):
+    """And what it says later does no harm."""
+    asked, lookup = [], names(echo.address)
+
+    def slow(address, done):
+        asked.append(done)
+        if len(asked) > 1:
+            lookup(address, asked[0])
+            lookup(address, done)
+    node = Reaching()
+    started = time.monotonic()
+    assert Loop(Records(), slow).run(node) == 0
+    failed, = events_of(node, events.ConnectFailed)
+    assert 'look up' in failed.reason and len(events_of(node, events.Connected)) == 1
+    assert time.monotonic() - started < 2 * limits.CONNECT_TIMEOUT
+
+
 @pytest.mark.parametrize('host', ['127.0.0.1', '::1'], indirect=True)
 def test_a_name_that_stands_for_both_kinds_of_addresses_is_served_at_one(host):
     with running(Echo(), host) as ((_, port), loop, status):
