@@ -1,6 +1,7 @@
 """ZODB's suites for databases and connections, on a DB of ours."""
 import doctest
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import ZODB
 import ZODB.ConflictResolution
 import ZODB.tests
 import ZODB.tests.util
+from ZODB.POSException import ConflictError
 from ZODB.tests import (testCache, testConnection, testconflictresolution,
                         testcrossdatabasereferences, testDB, testmvcc, testThreadedShutdown,
                         testZODB)
@@ -156,3 +158,19 @@ def test_text(text, source, globs):
         optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     runner.run(test, out=told.append, clear_globs=False)
     assert not runner.failures, ''.join(told)
+
+
+# -- who opens it first ---------------------------------------------------------------------------
+def test_many_open_an_empty_database_at_once():
+    """One makes the root object; to the others ZODB says that they may try again."""
+    with Cluster() as cluster, ThreadPoolExecutor(3) as pool:
+        opening = [pool.submit(ZODB.DB, cluster.client(server_sync=True)) for _ in range(3)]
+        errors = [future.exception(30) for future in opening]
+        assert all(error is None or isinstance(error, ConflictError) for error in errors)
+        assert None in errors
+        again = ZODB.DB(cluster.client(server_sync=True))
+        for db in [again, *(future.result() for future in opening if not future.exception())]:
+            with db.transaction() as connection:
+                connection.root()['count'] = connection.root().get('count', 0) + 1
+        with again.transaction() as connection:
+            assert connection.root()['count'] == 1 + errors.count(None)
