@@ -32,7 +32,8 @@ def compare(table, states):
     for row, expected in sorted(last_told(told).items()):
         present = [id for id in table.readable[row] if id in told]
         enough = kept_below(table.cuts, expected)
-        holds = {id: held(states[id], row, told[id].get(row, 0)) for id in present}
+        holds = {id: held(states[id].copies, row, told[id].get(row, 0), expected)
+                 for id in present}
         late = [id for id in present if holds[id] < enough and (
             row in states[id].copies.lacks or (row, expected) not in locked[id])]
         if late and len(late) == len(present):
@@ -43,11 +44,14 @@ def compare(table, states):
     return behind, missing
 
 
-def held(state, row, told):
-    """The tid up to which a storage has everything of a row of which it knows what was `told`."""
-    if row not in state.copies.lacks:
-        return told
-    return next((it.tid for it in state.copies.filled if it.row == row), 0)
+def held(copies, row, told, expected):
+    """The tid up to which a storage has everything of a row, of which it knows what was `told`, and
+    somebody what was `expected`."""
+    filled = {it.row: it.tid for it in copies.filled}
+    if row in copies.lacks:
+        return filled.get(row, 0)
+    # It has missed nothing as long as it has heard of what was told of other rows.
+    return copies.complete if row not in filled and told < copies.complete < expected else told
 
 
 def last_told(told):

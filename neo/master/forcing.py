@@ -108,11 +108,14 @@ class Plan:
             table.readable) if states.keys().isdisjoint(readable)}
         gone = [row for row, copies in older.items() if not copies]
         if gone:
-            raise _refused('nothing that is there has a copy of %s' % balance.rows_text(gone))
+            raise _gone(gone)
         # A row that is read from an older copy, or lacks what clients have seen, takes all others
         # back with it: else some transactions would be there in a part only.
         self.stale = sorted(older)
         missing = comparison.compare(table, states)[1]
+        gone = [it.row for it in missing if not any(tid for _, tid in it.holders)]
+        if gone:
+            raise _gone(gone)
         self.tid = min([max(copies.values()) for copies in older.values()]
                        + [max(tid for _, tid in it.holders) for it in missing], default=None)
         self.away = [id for id in table.storages() if id not in states]
@@ -161,6 +164,10 @@ def _reads(table, row, id):
     return row < len(table.rows) and any(
         cell.storage == id and cell.state in (CellState.UP_TO_DATE, CellState.FEEDING)
         for cell in table.rows[row])
+
+
+def _gone(rows):
+    return _refused('nothing that is there has a copy of %s' % balance.rows_text(rows))
 
 
 def _refused(reason):

@@ -22,12 +22,14 @@ class Cells:
     def table_in_force(self, node, before, table):
         """`before` is the former one, or None: what could be read by it, and can't any more, is
         complete up to what this storage had when it was left behind."""
-        complete = self._not_whole(node.id, before, table)
-        readable = {row: tid for row, tid in self.complete.items()
-                    if node.id in table.readable[row] and row not in complete}
-        if readable:
+        removed = _removed(before, table)
+        complete = self._not_whole(node.id, before, table, removed)
+        told = [RowTid(row, self.complete.get(row, removed))
+                for row, storages in enumerate(table.readable) if node.id in storages
+                and row not in complete and (row in self.complete or removed < MAX_TID)]
+        if told:
             # Where the last one is not here, nothing else may be missed.
-            node.engine.raise_told([RowTid(row, tid) for row, tid in sorted(readable.items())])
+            node.engine.raise_told(told)
         corrupted = set(self._state.corrupted)
         for row in table.out_of_date.get(node.id, ()):
             if row in corrupted:
@@ -49,12 +51,10 @@ class Cells:
         if len(corrupted) < len(self._state.corrupted):
             self._state.put(corrupted=tuple(sorted(corrupted)))
 
-    def _not_whole(self, id, before, table):
+    def _not_whole(self, id, before, table, removed):
         """{row: tid up to which it is complete} of those that can be read here by this table, and
-        nothing here says that they were filled: this disk was put back to an older copy.  A start
-        that was forced has removed what an older copy lacks."""
-        removed = min([cut.tid for cut in table.cuts if cut.kept and (
-            before is None or cut not in before.cuts)], default=MAX_TID)
+        nothing here says that they were filled: this disk was put back to an older copy.  What is
+        `removed` by a forced start an older copy need not have."""
         return {row: self.complete.get(row, 0) for row, readable in enumerate(table.readable)
                 if id in readable and row not in self._state.claimed and (
                     row in self.complete or before is not None and id not in before.readable[row])
@@ -107,6 +107,12 @@ class Cells:
         for row, tid in self.complete.items():
             groups.setdefault(tid, []).append(row)
         self._state.put(cells=tuple((tid, tuple(rows)) for tid, rows in groups.items()))
+
+
+def _removed(before, table):
+    """All above that tid is removed by starts that were forced since the table `before`."""
+    return min([cut.tid for cut in table.cuts if cut.kept and (
+        before is None or cut not in before.cuts)], default=MAX_TID)
 
 
 def last_known(engine, table, id, but=()):

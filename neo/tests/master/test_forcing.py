@@ -119,12 +119,39 @@ def test_what_is_in_no_copy_is_given_up():
     assert write(third) and write(alone.storage)
 
 
+def test_a_row_that_is_seldom_written_takes_back_no_more_than_what_is_lost():
+    """The disk of S1 was put back: it has all up to 50.  In row 0 nothing was written between 10
+    and 60, which S3 knows of."""
+    only = cells({'S1': UP}, {'S3': UP})
+    alone = Alone(table=only, told=(RowTid(0, 10), RowTid(1, 50)), last_tid=50, complete=50)
+    third = alone.talk.known(3, ('S1', 'S2', 'S3'), table=only, complete=60, last_tid=60,
+                             told=(RowTid(0, 60), RowTid(1, 60)), history=HISTORY)
+    alone.force()
+    write_all(third, alone.storage)
+    third.reply(Settle, 60), alone.storage.reply(Settle, 50)
+    for storage in third, alone.storage:
+        removal = storage.reply(RemoveAbove, 50)
+        assert (removal.tid, removal.last) == (50, 60)
+    in_force = alone.talk.node.tables.in_force
+    assert in_force.letters('S1') == 'U.'
+    # Whether S1 has heard of it or not, it is not behind.
+    alone.talk.node.begin_again('a test')
+    alone.talk.wait(2)
+    grant(alone.storage, in_force.pack(), told=(RowTid(0, 10), RowTid(1, 50)), last_tid=50,
+          complete=50, in_force=only, history=HISTORY)
+    grant(third, in_force.pack(), told=(RowTid(0, 60), RowTid(1, 60)), last_tid=50, complete=60,
+          history=in_force.cuts[-1].history)
+    write_all(third, alone.storage)
+    assert alone.talk.node.tables.in_force.letters('S1') == 'U.'
+
+
 NOTHING = 'nothing that is there has a copy of row 1'
 
 
 @pytest.mark.parametrize('state, why', [
     ({'table': cells({'S1': UP}, {'S2': UP})}, NOTHING),
     ({'table': cells({'S1': UP}, {'S1': OUT, 'S2': UP})}, NOTHING),
+    ({'told': (RowTid(1, 5),), 'lacks': (1,)}, NOTHING),
     ({'told': (RowTid(7, 5),)}, 'it speaks of rows that the table has not')])
 def test_what_can_not_be_forced(state, why):
     assert why in Alone(**state).refusal()

@@ -144,3 +144,14 @@ def test_a_new_storage_is_of_the_history_of_its_first_table():
     script.engine.commit()
     script.crash()
     assert script.join(session=2).ask(RequestTerm(2, CANDIDATE)).history == NEW
+
+
+def test_after_a_forced_start_it_has_heard_of_all_that_is_left():
+    """Of a row that is seldom written it knows the last transaction only: so it is not behind those
+    who know of what was removed."""
+    script, master = written(oids=(0,))
+    master.leave()
+    cut = CUT._replace(kept=(script.node.identity,))
+    settled(script, cuts=(cut,))
+    told = dict(script.engine.told())
+    assert told[0] == 300 and told[2] == told[3] == 150
