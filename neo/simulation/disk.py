@@ -188,6 +188,8 @@ class SqliteDisk(Disk):
 
     def _make_copy(self):
         self.copy = self.path + '-copy'
+        if os.path.exists(self.copy):
+            os.remove(self.copy)
         self.engine._execute('VACUUM INTO ?', (self.copy,))
 
     def put_back(self):

@@ -49,6 +49,11 @@ class Leftovers:
     def stop(self):
         self._node.no_slices(LEFTOVERS)
 
+    def timer(self):
+        """It was set when what was left then had been removed; meanwhile there may be more rows."""
+        if LEFTOVERS not in self._node.background:
+            self.go_on()
+
     def go_on(self):
         """With what may have come since it was begun."""
         node = self._node

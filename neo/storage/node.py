@@ -230,7 +230,7 @@ class Storage(Node):
         elif name == SPACE:
             self.space.look()
         elif name == LEFTOVERS:
-            self.leftovers.go_on()
+            self.leftovers.timer()
         elif name == RETIREMENT:
             self.writable -= self.retired
             self.retired = frozenset()

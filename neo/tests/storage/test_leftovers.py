@@ -129,6 +129,17 @@ def test_what_is_locked_after_the_rest_was_removed_goes_too():
     assert left(script) == {0, 2} and script.node.state.leftovers == ()
 
 
+def test_a_second_row_is_taken_away_before_the_first_one_is_looked_at_again(script):
+    put_in_force(script, cells(1, 2, 'U.UU'))
+    script.slices()
+    assert LEFTOVERS in script.timers and left(script) == {0, 2, 3}
+    put_in_force(script, cells(1, 3, 'U..U'))
+    script.step(events.Slice(1))
+    script.fire(LEFTOVERS)
+    script.slices()
+    assert left(script) == {0, 3}
+
+
 def test_a_row_that_comes_back_is_not_removed_any_more(script):
     others = of_row(script, 0, 1, 2)
     put_in_force(script, cells(1, 2, 'U...'))
