@@ -64,6 +64,21 @@ def last_told(told):
     return last
 
 
+def last_known(table, states):
+    """The highest tid that was given before, as far as those with a readable cell know."""
+    readers = [states[id] for id in table.readers() if id in states]
+    return max([cut.last for cut in table.cuts] + [state.last_tid for state in readers]
+               + [it.tid for state in readers for it in state.told], default=0)
+
+
+def knows_more(state, term, known):
+    """The tid of what was told to this storage in a former term, if that is above all that those
+    knew of whom the present one has started from; else 0.  It must not be filled: what it has and
+    they lack would stay there, and only there."""
+    complete, in_force = state.copies.complete, state.in_force
+    return complete if in_force is not None and in_force.term < term and complete > known else 0
+
+
 class Locked:
     """A transaction that is locked somewhere, and what becomes of it.  One that is `removed` was
     settled and then removed by who has a truncation behind it: who has only settled it still has to

@@ -69,6 +69,7 @@ class Master(Node):
             self.cluster.follow(self.state)
             self.cluster.certain = True
         self.verification = None
+        self.known_before = 0           # the highest tid that was given before this term
         self.clock = Clock()
         self.stopping = Stopping()
         self.transactions = self.oids = self.outcomes = self.filling = None     # while it serves

@@ -12,7 +12,7 @@ Nothing outlives a loss of who is needed: recovery begins again, and cancels the
 import logging
 
 from ..cluster.context import Context
-from ..cluster.ids import node_order
+from ..cluster.ids import node_order, tid_text
 from ..protocol.packets import Error, FindTransactions, Settle, Unlock
 from ..protocol.types import ClusterState, Span
 from . import comparison, truncation
@@ -33,6 +33,7 @@ def begin(node, absent, behind, states):
     """The table is in force: nobody can settle anything against this master any more."""
     table = node.tables.in_force
     node.verification = Verification(table, states)
+    node.known_before = comparison.last_known(table, states)
     node.change_phase(ClusterState.VERIFYING)
     if absent:
         node.log('without %s: what is there is out of date from now on', ', '.join(
@@ -166,6 +167,13 @@ def settle_late(node, peer):
             verification is not None and verification.keep is None):
         return False
     peer.data.settled = True
+    lost = comparison.knows_more(peer.data.grant, node.term, node.known_before)
+    if lost:
+        node.drop(peer, 'it knows of transaction %s, and nobody of whom the cluster has started has'
+                  ' heard of it: the disk of another one was put back to an older copy, and what'
+                  ' was committed since is lost but there. To use this storage again, start it with'
+                  ' an empty database' % tid_text(lost))
+        return False
     node.ask(peer, Settle(()), Obedience())
     packet = truncation.removal(node, peer)
     if packet:

@@ -3,7 +3,9 @@ import pytest
 
 from neo.protocol.packets import (ClusterStateChanged, Error, FindTransactions, RequestTerm,
                                   SetClusterState, Settle, TableInForce, Unlock, WriteTable)
-from neo.protocol.types import MAX_TERM, CellState, ClusterState, ErrorCode, Unfinished
+from neo.protocol.limits import ABSENT_GRACE
+from neo.protocol.types import (MAX_TERM, Cell, CellState, ClusterState, ErrorCode, Table,
+                                Unfinished)
 
 from .conversation import Conversation, grant, running, table, write, write_all
 
@@ -60,6 +62,27 @@ def test_without_readable_cells_a_storage_is_not_needed():
     good = talk.known(1, table=newest, told=[(0, 1000), (1, 1000)])
     assert cells(write(good), 'S2') == [OUT, OUT]
     assert good.hears(Settle)
+
+
+@pytest.mark.parametrize('late', [False, True])
+@pytest.mark.parametrize('complete, takes_part', [(700, True), (800, False)])
+def test_who_knows_what_the_only_copy_has_forgotten_is_not_filled(late, complete, takes_part):
+    """S2 was left behind after 700 or 800.  Then the disk of S1, which had gone on alone, was put
+    back to a copy of 700."""
+    talk = Conversation()
+    newest = Table(3, 6, 0, 2 * ((Cell('S1', UP), Cell('S2', OUT)),), (), ())
+    only = talk.known(1, table=newest, told=[(0, 700), (1, 700)], last_tid=700)
+    state = dict(table=newest, in_force=table('S1', 'S2'), complete=complete, last_tid=complete,
+                 told=[(0, complete), (1, complete)])
+    other = None if late else talk.known(2, **state)
+    talk.wait(ABSENT_GRACE)
+    write_all(only)
+    only.reply(Settle, 700)
+    other = other or talk.known(2, **state)
+    write_all(other)
+    assert other.open == takes_part and talk.node.phase == RUNNING
+    assert takes_part or any('knows of transaction 0x0000000000000320' in line
+                             for line in talk.logged)
 
 
 @pytest.mark.parametrize('state', [
