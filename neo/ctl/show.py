@@ -47,8 +47,17 @@ def nodes(description, kind=None):
     return [{'id': info.id, 'kind': NodeKind(info.kind).name.lower(),
              'address': readable(info.address) if info.address else None,
              'state': NodeState(info.state).name, 'name': info.name,
-             'topology': info.topology or None, 'condition': info.condition}
+             'topology': info.topology or None,
+             'condition': info.condition or condition_of_master(description, info)}
             for info in description.nodes if kind in (None, info.kind)]
+
+
+def condition_of_master(description, info):
+    """Where others have state files, one was forgotten, or lost."""
+    voters = description.table.masters if description.table is not None else ()
+    forgotten = (info.kind == NodeKind.MASTER and info.state == NodeState.RUNNING and voters
+                 and info.id not in voters)
+    return 'it has no vote, without --state' if forgotten else ''
 
 
 def node_lines(description, kind=None):

@@ -140,6 +140,17 @@ def test_summary():
     assert not any('trouble' in line for line in lines)
 
 
+def test_a_master_that_does_not_vote_where_others_do():
+    table = Table.of((2, 14, 1, ROWS, ('M1',), ()))
+    other = NODES[2]._replace(id='M2')
+    down = other._replace(id='M3', state=NodeState.DOWN)
+    found = description(nodes=(NODES[2], other, down), table=table)
+    assert show.node_lines(found)[1] == (
+        'M2 | master | [::1]:10000 | RUNNING | - | - | it has no vote, without --state')
+    assert list(show.summary(found)['trouble']) == ['M2']
+    assert not show.summary(description(nodes=(NODES[2], other)))['trouble']    # nobody votes
+
+
 def test_who_waits_to_be_added_is_counted():
     waiting = NODES[3]._replace(id='S3', state=NodeState.PENDING)
     found = description(nodes=(*NODES, waiting))
