@@ -5,6 +5,7 @@
     recovery, creation, tables              from nothing to a table in force
     verification                            what is settled by it
     clock, transactions, oids, outcomes     of one term, while it serves
+    suspicion                               who says nothing
     stopping                                the end
 """
 import logging
@@ -32,6 +33,7 @@ from .outcomes import Outcomes
 from .recovery import GRACE, STAND, Recovery
 from .stopping import STOP, Stopping
 from .state import State
+from .suspicion import Suspicion
 from .tables import Tables
 from .transactions import Transactions
 from .voter import Voter
@@ -146,11 +148,9 @@ class Master(Node):
             self.begin_again('%s and others say nothing' % self.describe(peer.id))
         if self.members.joined.get(peer.id) is not peer:
             return
-        if peer.kind == STORAGE and self._can_leave_behind(peer, speaking=True):
-            # Commits wait for it: they go on as soon as it is out of date.
-            self.part(peer, 'it says nothing, and others have what it has')
-        else:
-            announcements.tell_condition(self, peer)
+        announcements.tell_condition(self, peer)
+        if peer.kind == STORAGE and self.can_leave_behind(peer):
+            Suspicion(self, peer)       # commits wait for it: they go on once it is out of date
 
     def patience(self, peer):
         if peer.kind == NodeKind.MASTER:
@@ -303,17 +303,17 @@ class Master(Node):
         """The cluster goes on without this storage, if it can."""
         name = self.members.describe(peer.id)
         cells = self.tables.newest.cells_of([peer.id])
-        if not self._can_leave_behind(peer):
+        if not self.can_leave_behind(peer):
             self.begin_again('%s is gone' % name)
         elif cells:
             self.log('%s is left behind: %d cells are out of date', name, len(cells),
                      level=logging.WARNING)
             self.tables.write(self, self.tables.newest.outdated(cells), lambda node: None)
 
-    def _can_leave_behind(self, peer, speaking=False):
-        """Do other storages (which are `speaking`) have what it has?"""
+    def can_leave_behind(self, peer, among=None):
+        """Do other storages have what it has, of those with an id `among` these?"""
         others = {id for id, other in self.members.storages.items()
-                  if other is not peer and not (speaking and other.silent)}
+                  if other is not peer and (among is None or id in among)}
         # Once it stops, all leave, and none of them is to be out of date afterwards.
         return self.transactions is not None and self.tables.newest.operational(others)
 

@@ -540,8 +540,21 @@ def test_the_last_copy_is_waited_for():
 
 
 def test_both_copies_stand_still():
-    """Who is left may not speak either: then there is nobody to go on with."""
+    """None of them is left behind: there would be nobody to go on with, and it may be the master
+    that hears nobody."""
     talk, (first, second) = running(2, replicas=1)
     client = talk.client()
+    first.say(Ping())
+    talk.wait(1)
+    second.say(Ping())                  # so it is found silent later
     keep_speaking(talk, SILENCE_TOLD + 4, client)
-    assert first.open + second.open == 1 and talk.node.phase == ClusterState.RUNNING
+    assert first.open and second.open and talk.node.phase == ClusterState.RUNNING
+
+
+def test_who_speaks_again_before_the_others_is_not_left_behind():
+    talk, (first, second) = running(2, replicas=1)
+    client = talk.client()
+    keep_speaking(talk, SILENCE_TOLD + 2, client)
+    second.say(Ping())
+    keep_speaking(talk, 1, first)
+    assert first.open and second.open
