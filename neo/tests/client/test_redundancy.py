@@ -327,6 +327,24 @@ def test_a_storage_of_which_some_rows_are_filled_is_needed_for_the_others():
     assert vote.result == []
 
 
+def test_a_storage_that_is_needed_is_given_what_it_is_filled_with_though_it_is_not_reached_yet():
+    """Its vote is for both rows."""
+    c = Conversation(storages=2, partitions=2, replicas=1)
+    c.table = PartitionTable(1, 2, 1, [{'S1': UP, 'S2': UP}, {'S1': UP, 'S2': OUT}])
+    c.welcome(last_tid=10)
+    c.gives_ids()
+    one = c.meet('S1')
+    txn = c.begin()                                 # its metadata are of row 0
+    two = c.meet('S2')
+    c.do('store', txn, record(1, 5))
+    vote = c.do('vote', txn, METADATA)
+    one.votes()
+    assert not vote.done
+    two.votes(oids=(1,))
+    assert vote.result == []
+    finishes(c, txn, 'S1', 'S2')
+
+
 @pytest.mark.parametrize('late', [False, True])
 def test_a_vote_that_waits_for_what_is_resolved_where_other_rows_are_filled(late):
     c = Conversation(storages=2, partitions=2, replicas=1)
