@@ -206,6 +206,24 @@ def test_what_is_resolved_after_the_loss_was_not_voted():
     finishes(c, txn, 'S1')
 
 
+def test_what_is_resolved_at_once_takes_the_place_of_what_was_voted():
+    """It is so large that it is sent before the next vote."""
+    c, txn, (one, two) = begun()
+    c.do('store', txn, record(1, 5))
+    c.do('vote', txn, METADATA)
+    one.votes()
+    _, answer = two.hears(Vote)
+    two.says(Conflict(txn.ttid, 0, ((1, 8),)))
+    c.do('store', txn, record(1, 8, BIG))
+    one.hears(GaveWay, ttid=txn.ttid, round=1)
+    for storage in one, two:
+        storage.hears(Store)[1](Store.Answer(txn.ttid))
+    vote = c.do('vote', txn, METADATA)
+    answer(Vote.Answer(txn.ttid, 0))
+    one.votes(round=1, oids=(1,))
+    assert vote.result == []
+
+
 def test_a_storage_that_knows_better_than_the_table_here():
     c, txn, (one, two) = begun()
     c.do('store', txn, record(1, 5))

@@ -69,6 +69,20 @@ def test_what_was_committed_without_it_is_copied_as_well():
     assert talk.node.tables.in_force.rows[0]['S2'] == UP
 
 
+def test_what_misses_something_before_it_says_that_it_is_filled():
+    talk, client, first, second = behind()
+    order = second.take(Fill)[0]
+    finish(client, begin(client), [first], oids=(2,))   # row 0
+    second.say(Filled((0, 1), order.upto))
+    assert talk.node.tables.newest.rows[0]['S2'] == OUT
+    lock(first)
+    while first.hears(WriteTable):
+        write(first), write(second)
+    assert talk.node.tables.in_force.rows[0]['S2'] == OUT
+    again = second.last(Fill)[0]
+    assert 0 in again.rows and again.upto == client.take(Finish.Answer)[0].tid
+
+
 def test_what_misses_something_before_the_table_that_has_it_is_copied_again():
     """It is filled while another table is under way, for which a transaction waits."""
     talk, client, first, second = behind()

@@ -12,6 +12,7 @@ SECOND, THIRD = ADDRESSES[1:]
 IDENTITIES = {SECOND: b'2' * 16, THIRD: b'3' * 16}
 MEMBERS = tuple(Member('S%d' % number, bytes([number]) * 16, '', ('10.0.0.%d' % number, 1234), True)
                 for number in (1, 2))
+TABLE = table('S1', 'S2')
 
 
 class Store:
@@ -75,14 +76,29 @@ class Masters(Conversation):
                              address=('10.0.0.%d' % number, 1234)) for number in (1, 2)]
 
 
-def canvassed(*parties, led=False, asked=True):
-    """They say what they have, when they are asked for that."""
+def canvassed(*parties, led=False, table=TABLE, members=MEMBERS):
+    """They say what they have, as they were asked for that."""
     for party in parties:
-        assert party.hears(Canvass) == asked
-        if asked:
-            _, request_id = party.last(Canvass)
-            party.say(Canvass.Answer(3, led, b'c' * 16, table('S1', 'S2'), table('S1', 'S2'),
-                                     MEMBERS), request_id)
+        _, request_id = party.last(Canvass)
+        party.say(Canvass.Answer(3, led, b'c' * 16, table, table, members), request_id)
+
+
+def needed():
+    """`(talk, S1, M2, what both have)`: these two have to be for it, for this one to be elected."""
+    talk = Masters(Store())
+    members = MEMBERS + tuple(
+        Member('M%d' % number, identity, '', address, False) for number, (address, identity) in
+        enumerate([(ADDRESSES[0], talk.node.state.identity), *IDENTITIES.items()], 1))
+    return talk, talk.two_storages()[0], talk.fellows[SECOND], {
+        'table': table('S1')._replace(masters=('M1', 'M2', 'M3')), 'members': members}
+
+
+def comes_back(talk, party, address):
+    party.leave()
+    while address not in talk.connecting:
+        talk.wait(.1)
+    talk.connecting.remove(address)
+    return talk.called(address)
 
 
 # -- whom it follows ------------------------------------------------------------------------------
@@ -166,3 +182,29 @@ def test_who_was_left_behind_stands_by_what_it_has_kept_itself():
     for storage in storages:
         grant(storage, table('S1', 'S2'), MEMBERS)
     assert write(storages[0]).table[:2] == (6, 9)
+
+
+def test_what_a_master_has_said_counts_as_long_as_it_is_connected():
+    talk, storage, second, known = needed()
+    talk.wait(2 * CANVASS_DELAY_MAX)
+    canvassed(second, **known)
+    second = comes_back(talk, second, SECOND)
+    canvassed(storage, **known)
+    assert not storage.hears(RequestTerm)               # it may hear a primary by now
+    if not second.hears(Canvass):
+        talk.wait(2 * CANVASS_DELAY_MAX)
+    canvassed(second, **known)
+    assert storage.hears(RequestTerm)
+
+
+def test_what_a_master_has_promised_counts_as_long_as_it_is_connected():
+    """Without a state file it may have forgotten that."""
+    talk, storage, second, known = needed()
+    talk.wait(2 * CANVASS_DELAY_MAX)
+    canvassed(storage, second, **known)
+    grant(second, **known)
+    second = comes_back(talk, second, SECOND)
+    grant(storage, **known)
+    assert not storage.hears(WriteTable)
+    grant(second, **known)
+    assert write(storage).table.masters == ('M1', 'M2', 'M3')
