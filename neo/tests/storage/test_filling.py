@@ -339,15 +339,14 @@ def test_another_order_during_a_copy(script):
     assert complete(script)[2] == 20 and script.engine.load(2, FAR)[4] == b'missed'
 
 
-@pytest.mark.parametrize('letters', ['UU.O', 'UUUO'])
-def test_a_copy_of_what_is_not_to_be_filled_any_more(script, letters):
+def test_a_copy_of_what_is_not_to_be_filled_any_more(script):
     script.s2.add(900, 10, record(2), record(6), record(10))
     fill(script, 10, 2)
     script.s2.announced()
     script.wait(1)
     script.s2.connected()
     script.s2.serve(2)
-    put_in_force(script, cells(1, 2, letters))
+    put_in_force(script, cells(1, 2, 'UU.O'))
     script.s2.serve()
     assert complete(script) == {3: 0} and not script.m.hears(Filled)
     fill(script, 10, 3)
