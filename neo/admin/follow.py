@@ -1,5 +1,4 @@
 """What an admin node is told by the primary."""
-from ..cluster.addresses import readable
 from ..cluster.node import handles
 from ..cluster.seek import FINAL
 from ..protocol import limits
@@ -22,12 +21,12 @@ def accepted(admin, peer, answer, context):
 
 @handles(Error, sender=MASTER)
 def refused(admin, peer, error, context):
-    if error.error in FINAL:
-        admin.exit(1, 'refused by the master at %s: %s' % (
-            readable(admin.seek.address), error.message))
-    else:
-        admin.close(peer)
-        admin.lost(peer, error.message)
+    final = error.error in FINAL
+    admin.close(peer)
+    admin.away(error.message, final)
+    refusals = final and admin.seek.refused_by_all()
+    if refusals:
+        admin.exit(1, 'refused by the master at %s' % refusals)
 
 
 @handles(NodesChanged, sender=MASTER)

@@ -49,7 +49,7 @@ class Admin(Node):
         return super().patience(peer)
 
     def connect_failed(self, address, reason):
-        self._away(reason)
+        self.away(reason)
 
     def lost(self, peer, reason):
         if peer.kind != MASTER:
@@ -57,10 +57,11 @@ class Admin(Node):
         if self.phase == ClusterState.STOPPING and not self.reason:
             self.exit(0, 'the cluster has stopped')
             return                      # else its master has died before all had left
-        self._away(reason)
+        self.away(reason)
 
-    def _away(self, reason):
-        self.seek.failed(self, reason)
+    def away(self, reason, final=False):
+        """There is no primary where it was looked for, and, if `final`, there never will be one."""
+        self.seek.failed(self, reason, final)
         self._forget()
 
     def timer(self, name):

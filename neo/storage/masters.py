@@ -30,6 +30,7 @@ class Masters:
     def __init__(self, addresses):
         self.links = [Link(number, address) for number, address in enumerate(addresses)]
         self._until = 0.0               # how long the one obeyed is a candidate that others let try
+        self._were_right = False        # one of them has led the cluster, since this process began
 
     def joined(self):
         return [link for link in self.links if link.peer is not None]
@@ -57,6 +58,11 @@ class Masters:
             return limits.MASTER_TIMEOUT if peer.identified else limits.MUTE_TIMEOUT
         return limits.PEER_TIMEOUT
 
+    def may_be_wrong(self):
+        """Where one refuses this storage for good: does maybe that master not belong here?  One of
+        several may have been replaced by a stranger."""
+        return self._were_right and len(self.links) > 1
+
     # -- who leads ----------------------------------------------------------------------------
     def is_led(self, node, asker):
         """Is another one than `asker` a primary that is heard, or about to be one?"""
@@ -67,7 +73,7 @@ class Masters:
         self._until = node.now + limits.CANDIDATE_TIME
 
     def elected(self):
-        self._until = FOREVER
+        self._until, self._were_right = FOREVER, True
 
     def doubt(self):
         """Who is obeyed does not lead any more, or not yet."""

@@ -28,8 +28,8 @@ RECOVERING, RUNNING = ClusterState.RECOVERING, ClusterState.RUNNING
 def joined(node, peer, answer, context):
     state = node.state
     if state.is_member and answer.cluster_id not in (None, state.cluster_id):
-        node.give_up('the database belongs to another cluster %s than that of the master'
-                     % node.cluster)
+        _refused(node, peer, 'the database belongs to another cluster %s than that of the master'
+                 % node.cluster)
         return
     node.accept(peer, MASTER, answer.id)
     node.joined(peer, answer.your_id, answer.session)
@@ -38,10 +38,19 @@ def joined(node, peer, answer, context):
 @handles(Error, sender=MASTER)
 def not_joined(node, peer, error, context):
     if error.error in FINAL:
-        node.give_up('the master refuses this storage: %s' % error.message)
+        _refused(node, peer, 'the master refuses this storage: %s' % error.message)
     else:
         node.close(peer)
         peer.data.lost(node, error.message)
+
+
+def _refused(node, peer, reason):
+    """For good."""
+    if node.masters.may_be_wrong():
+        node.close(peer)
+        peer.data.lost(node, reason)
+    else:
+        node.give_up(reason)
 
 
 # -- recovery -------------------------------------------------------------------------------

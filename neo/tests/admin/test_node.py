@@ -22,9 +22,10 @@ MASTER, CTL = 1, 2              # connections
 class World:
     """Drives one admin node by hand; `effects` are those of the last step."""
 
-    def __init__(self):
+    def __init__(self, *masters):
         self.now = 1e9
-        self.admin = Admin(random.Random(1), 'test', [MASTER_ADDRESS], ('10.0.0.9', 9999), 'a')
+        self.admin = Admin(random.Random(1), 'test', masters or [MASTER_ADDRESS],
+                           ('10.0.0.9', 9999), 'a')
         self.requests = 0
         self.admin.start(self.now)
         self.effects = self.admin.ready().effects
@@ -207,6 +208,20 @@ def test_refused_for_good(world, error):
     left, = world.of(events.Exit)
     assert left.status == 1 and left.message == (
         'refused by the master at 10.0.0.1:10000: this is another')
+
+
+def test_a_stranger_in_the_place_of_one_of_several_masters():
+    world = World(MASTER_ADDRESS, ('10.0.0.3', 10000))
+    world.join()
+    world.step(events.Closed(MASTER, 'reset'))
+    world.step(events.TimerFired(seek.TIMER))
+    world.step(events.Connected(MASTER + 2, ('10.0.0.3', 10000)))
+    world.hear(MASTER + 2, Error(ErrorCode.ANOTHER_CLUSTER, 'a stranger'),
+               world.sent()[0].request_id)
+    assert not world.of(events.Exit)
+    world.step(events.TimerFired(seek.TIMER))
+    world.join()
+    assert world.admin.primary.id == 'M1'
 
 
 def test_refused_for_now(world):

@@ -120,6 +120,29 @@ def test_masters_that_list_others_are_refused(cluster):
     complete(cluster)
 
 
+def test_another_cluster_at_the_address_of_one_that_is_down(cluster, root):
+    """It refuses storages, admins and clients for good; they belong to the others."""
+    complete(cluster)
+    commit(root)
+    spare = next(daemon for daemon in cluster.master_daemons if daemon is not primary(cluster))
+    cluster.kill(spare)
+    address = str(cluster.ports[cluster.master_daemons.index(spare)])
+    stranger = cluster.daemon('neomaster', 'another', '--bind', address, '--masters', address,
+                              '--cluster', 'other')
+    stranger.start()
+    try:
+        for storage in cluster.storages:
+            assert poll(lambda storage=storage: 'master of cluster other' in storage.log(), 30)
+        commit(root)
+        cluster.kill(primary(cluster))
+        assert commit(root) < 20
+        for daemon in *cluster.storages, cluster.admin:
+            assert daemon.runs
+    finally:
+        stranger.kill()
+    complete(cluster)
+
+
 def test_everything_is_killed_and_started_again(cluster, root):
     complete(cluster)
     commit(root)

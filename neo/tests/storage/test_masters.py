@@ -2,9 +2,9 @@
 import pytest
 
 from neo.protocol.limits import CANDIDATE_TIME
-from neo.protocol.packets import (Canvass, ClusterStateChanged, ConfirmTerm, RequestTerm,
+from neo.protocol.packets import (Canvass, ClusterStateChanged, ConfirmTerm, Error, RequestTerm,
                                   WriteTable)
-from neo.protocol.types import ClusterState
+from neo.protocol.types import ClusterState, ErrorCode
 
 from .script import CANDIDATE, CLUSTER_ID, HISTORY, MASTER_ADDRESS, PARTITIONS, Script, table
 
@@ -50,3 +50,20 @@ def test_who_is_promised_a_higher_term_is_followed(script):
     assert not script.first.open and not led(script.second)
     assert script.second.ask(ConfirmTerm(2)).confirmed
     assert not script.second.ask(ConfirmTerm(1)).confirmed
+
+
+@pytest.mark.parametrize('led', [True, False])
+def test_a_stranger_in_the_place_of_one_of_them(script, led):
+    """Who has served the cluster is not stopped by it: the others may be right."""
+    if led:
+        assert script.first.ask(WriteTable(
+            CLUSTER_ID, HISTORY, PARTITIONS, table(),
+            [('S1', script.node.identity, '', None, True)])).key == (1, 1)
+    script.second.leave()
+    script.first.leave()
+    stranger = script.master(OTHER)
+    stranger.say(Error(ErrorCode.ANOTHER_CLUSTER, 'this one is called other'), 1)
+    assert (script.exit is None) == led
+    if led:
+        assert any('this one is called other' in line for line in script.logged)
+        script.join()
