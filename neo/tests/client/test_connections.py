@@ -3,8 +3,8 @@ import pytest
 from ...client.exception import ClusterRefused, ClusterUnavailable
 from ...cluster import events
 from ...protocol import limits
-from ...protocol.packets import (Error, Identify, Invalidate, NodesChanged, Sync, TableChanged,
-                                 TakeOids, TakeTtids)
+from ...protocol.packets import (ClusterStateChanged, Error, Identify, Invalidate, NodesChanged,
+                                 Sync, TableChanged, TakeOids, TakeTtids)
 from ...protocol.types import MAX_ID, MAX_OID, ClusterState, ErrorCode, NodeKind, NodeState
 from .conversation import CLUSTER_ID, HISTORY, MASTER, Conversation
 
@@ -196,6 +196,33 @@ def test_another_master_is_asked_when_one_does_not_serve():
     _, answer = c.accepts(other).hears(Identify)
     answer(Identify.Answer('M2', 'C1', CLUSTER_ID, HISTORY, 1, 0, 5, 2))
     assert c.client.primary.id == 'M2'
+
+
+@pytest.mark.parametrize('masters', [1, 2])
+def test_a_master_that_keeps_it_waiting_is_left_if_there_is_another_one(masters):
+    """It may be cut off from those that serve."""
+    other = '127.0.0.1', 10001
+    c = Conversation(masters=[MASTER, other][:masters])
+    ready = c.do('when_ready')
+    master = c.accepts(MASTER)
+    _, answer = master.hears(Identify)
+    master.says(ClusterStateChanged(ClusterState.RECOVERING, 'waiting for M2'))
+    for _ in range(int(limits.KEPT_WAITING)):
+        assert not c.connecting
+        c.wait(1)
+        if master.open and master.connection in c.parties:
+            c.client.peers[master.connection].heard = c.now
+    if masters == 1:
+        assert not c.connecting
+        answer(Identify.Answer('M1', 'C1', CLUSTER_ID, HISTORY, 1, 0, 5, 2))
+        assert c.client.primary.id == 'M1'
+    else:
+        assert c.connecting == [other]
+        c.connecting.clear()
+        c.step(events.ConnectFailed(other, 'refused'))
+        assert 'RECOVERING: waiting for M2' in c.client.missing()
+        c.wait(1)
+        assert c.connecting == [MASTER] and not ready.done
 
 
 # -- answers that make no sense -----------------------------------------------------------------
