@@ -133,6 +133,7 @@ class Filling:
         self.sources = Sources()
         self.progress = Progress()
         self.orders = {}                # row -> tid up to which it is to be copied
+        self._early = []                # Fill by a table of which it is not known here what it is
         self.copy = None                # Copy that is under way
         self.copied = {}                # row -> that tid, of those that have all
         self._taken = None              # (bytes, since when) of a chunk that is not durable yet
@@ -153,6 +154,18 @@ class Filling:
                 del orders[row]
         self._check_copy()
         self.go_on(node)
+        early, self._early = self._early, []
+        for packet in early:
+            self.take(node, packet)
+
+    def take(self, node, packet):
+        """Who comes while a table is on its way hears of that one only when it is in force, and
+        may be told before what to copy by the one before."""
+        in_force = node.state.in_force
+        if in_force is None or packet.key > in_force[:2]:
+            self._early.append(packet)
+        else:
+            self.order(node, packet.rows, packet.upto)
 
     def serves(self, node):
         """The primary has taken what is here as it is."""
@@ -186,7 +199,7 @@ class Filling:
 
     def stop(self, node):
         """The primary is lost, or another term begins: orders come again."""
-        self.orders, self.copied, self.copy = {}, {}, None
+        self.orders, self.copied, self.copy, self._early = {}, {}, None, []
         node.transactions.fill(node.partitions, self.cells.complete.keys())
         self.sources.stop(node)
         self._can_be_copied(node)
@@ -339,5 +352,5 @@ def fill(node, peer, packet, request_id):
     if packet.oid_mark > node.state.oid_mark:
         node.state.put(oid_mark=packet.oid_mark)
         node.lazily()
-    node.filling.order(node, packet.rows, packet.upto)
+    node.filling.take(node, packet)
     serve_clients.tell(node)

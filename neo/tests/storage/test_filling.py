@@ -5,7 +5,8 @@ from neo.cluster import events
 from neo.protocol.packets import (ClusterStateChanged, Conflict, Error, Fill, Filled,
                                   FillProgress, Identify,
                                   ListRecords, ListTransactions, Load, Lock, NodesChanged,
-                                  RequestTerm, RowsTold, Settle, Store, TableInForce, Unlock, Vote,
+                                  RequestTerm, RowsTold, Settle, Store, TableChanged, TableInForce,
+                                  Unlock, Vote,
                                   WriteTable)
 from neo.protocol.types import (Cell, CellState, ClusterState, ErrorCode, NodeKind, NodeState,
                                 RowTid, Table, TableKey)
@@ -611,3 +612,23 @@ def test_what_it_has_said_to_be_filled_it_has_until_more_is_ordered():
     assert lacks(script, 4) == [2]
     script.recover(script.m, 5, cells=cells(5, 3, 'UUU.'))
     assert lacks(script, 6) == [3]
+
+
+@pytest.mark.parametrize('new', [False, True])
+def test_an_order_may_come_before_the_table_is_known(new):
+    """S1 has come while table 3 was on its way; that 2 was in force it has only been told."""
+    script = Script() if new else beginning()
+    if new:
+        script.m = script.join()
+        assert script.m.ask(RequestTerm(1, CANDIDATE)).granted
+    members = [('S1', script.node.identity, '', None, True)]
+    script.m.ask(WriteTable(CLUSTER_ID, HISTORY, PARTITIONS, cells(1, 3, 'OOOO'), members))
+    script.m.say(TableInForce((1, 2)))
+    if new:
+        script.m.ask(Settle(()))
+        script.m.say(TableChanged(cells(1, 2, 'OOOO')))
+        script.m.say(ClusterStateChanged(ClusterState.RUNNING, ''))
+    script.m.say(Fill(TableKey(1, 2), (0, 1), 100, 0))
+    assert not script.node.filling.orders
+    script.m.say(TableInForce((1, 3)))
+    assert script.node.filling.orders == {0: 100, 1: 100}
