@@ -175,8 +175,9 @@ class Faults:
             end = self.rnd.choice(ends)
             for side in self.rnd.choice([[end], [end, end.other]]):
                 self.network.stall(side)
-                self.world.disturb(side.machine.name)
                 self._later(self.network.go_on, side, times=8)
+            for side in end, end.other:         # either may be said to be silent
+                self.world.disturb(side.machine.name)
 
     def reset_machine(self):
         self.world.reset(self._machine().name)
