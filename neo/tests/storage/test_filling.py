@@ -479,14 +479,17 @@ def test_a_lower_one_that_is_not_told_counts(script):
     assert complete(script)[0] == 89
 
 
-def test_what_others_say_of_another_row_is_no_sign_of_what_is_here(script):
+@pytest.mark.parametrize('taken_away', [False, True])
+def test_what_others_say_of_another_row_is_no_sign_of_what_is_here(script, taken_away):
     """It has not been there when 65 and 70 were committed."""
     script.commit(script.a, script.m, TTID, 60, record(0))
     script.s2.add(900, 65, record(0))
     script.s2.add(901, 70, record(2))
     copied(script, 60, 2)
     assert RowTid(2, 70) in script.engine.told()
-    put_in_force(script, cells(1, 2, 'OUOO'))
+    if taken_away:
+        put_in_force(script, cells(1, 2, 'UU.O'))
+    put_in_force(script, cells(1, 3, 'OU.O' if taken_away else 'OUOO'))
     assert complete(script)[0] == 60
 
 
