@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ..local.ports import Port
-from .forkserver import CLONE_NEWNET, Fork, enter
+from .forkserver import CLONE_NEWNET, Fork, enter, server
 
 ROOT = Path(__file__).parents[2]
 # Nobody else sees it, whatever is used outside.
@@ -96,6 +96,7 @@ class Network:
     it acts until it closes it.  NoNetwork where that can't be done."""
 
     def __init__(self, hosts):
+        server()                        # it is of all tests, and not to be of this network
         self._home = os.open('/proc/thread-self/ns/net', os.O_RDONLY)
         self.hosts = []
         try:

@@ -4,7 +4,7 @@ import pytest
 
 from neo.protocol.types import ClusterState
 
-from ..daemons import wait_for
+from ..daemons import Cluster, wait_for
 from ..network import Network, NoNetwork
 from .copies import wait_complete
 from .faults import Isolate, primary_host
@@ -68,3 +68,15 @@ def test_two_halves():
             assert primary_host(stress.cluster) is here
 
         stress.run(faults())
+
+
+def test_other_tests_are_not_concerned():
+    """Whatever was started while there was a network."""
+    network = Network(1)
+    try:
+        with Cluster(network=network, admin=True) as cluster:
+            cluster.wait_state('RUNNING')
+    finally:
+        network.close()
+    with Cluster(admin=True) as cluster:
+        cluster.wait_running()
