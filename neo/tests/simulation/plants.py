@@ -1,15 +1,18 @@
 """Nodes with a bug each, to see whether the oracles find it."""
 from neo.client.core.client import Client
 from neo.cluster.events import Send
+from neo.cluster.ids import first_ttid
 from neo.cluster.node import handles
+from neo.master import commits
 from neo.master.comparison import Locked
 from neo.master.node import Master
 from neo.master.tables import Tables
 from neo.master.transactions import Finishing, Transactions
-from neo.protocol.packets import (Digest, GiveWay, Lock, NodesChanged, RequestTerm, ReserveOids,
-                                  Settle, TableChanged, Vote, WhatBecameOf)
+from neo.protocol.packets import (Digest, Finish, GiveWay, Lock, NodesChanged, RequestTerm,
+                                  ReserveOids, Settle, TableChanged, Vote, WhatBecameOf)
 from neo.protocol.types import ClusterState, NodeKind, Unfinished
 from neo.storage import serve_master
+from neo.storage.cells import Cells
 from neo.storage.node import Storage
 
 MASTER, CLIENT = NodeKind.MASTER, NodeKind.CLIENT
@@ -377,6 +380,78 @@ class MasterThatDoesNotHeed(Master):
         return False
 
 
+class MasterThatForgetsTheLost(MasterThatDoesNotHeed):
+    """What a lost storage had stays readable there, without what it misses."""
+
+    def _leave_behind(self, peer):
+        pass
+
+
+class MasterWithOldTtids(Master):
+    """Each primary begins to count anew."""
+
+    def serve(self, *args):
+        super().serve(*args)
+        self.transactions.first_ttid = self.transactions.next_ttid = first_ttid(1)
+
+
+def learn_what_is_in_force(tables, states):
+    """What was only sent is not looked at."""
+    Tables.learn(tables, states)
+    tables.later = []
+
+
+def ask_new_voters_only(tables, table):
+    return Tables._quorums(tables, table)[:1]
+
+
+def go_on_at_once(tables, node, table, then, quorums=None):
+    """What is settled does not wait for what is out of date by then."""
+    if node.phase == ClusterState.VERIFYING:
+        Tables.write(tables, node, table, lambda node: None, quorums)
+        then(node)
+    else:
+        Tables.write(tables, node, table, then, quorums)
+
+
+@handles(Finish, sender=CLIENT)
+def finish_at_once(master, peer, packet, request_id):
+    """Though a table is on its way."""
+    pending, master.tables.pending = master.tables.pending, []
+    try:
+        commits.finish(master, peer, packet, request_id)
+    finally:
+        master.tables.pending = pending
+
+
+# -- what is filled ------------------------------------------------------------------------------
+class FilledFromTheHighest(Storage):
+    """What is below the last tid it has is taken to be there."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.filling.cells.__class__ = HighestCells
+
+
+class HighestCells(Cells):
+
+    def table_in_force(self, node, before, table):
+        former = set(self.complete)
+        super().table_in_force(node, before, table)
+        for row in self.complete.keys() - former:
+            if before is not None and node.id in before.readable[row]:
+                self.complete[row] = node.engine.last_tid()
+        self._keep()
+
+
+class SourceThatDoesNotWait(Storage):
+    """What is locked there, and perhaps told already, is not copied."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.transactions.locked_below = lambda stop: None
+
+
 # -- copies that are equal are taken for different -----------------------------------------------
 @handles(Digest, sender=MASTER, phase=ClusterState.RUNNING)
 def digest_of_nobody_else(node, peer, packet, request_id):
@@ -412,6 +487,16 @@ PLANTS = {
     'an oid is given twice': {'client': Greedy},
     'an answer that was overtaken is current': {'client': Crossed},
     'a term is given twice': {'storage': with_handler(Storage, promise_again)},
+    'a lost storage stays readable': {'master': MasterThatForgetsTheLost},
+    'a deposed primary commits': {'master': MasterThatDoesNotHeed},
+    'ttids are used again': {'master': MasterWithOldTtids},
+    'elected by half': {'master': with_tables(is_elected_by=be_content_with_half)},
+    'tables that were sent are ignored': {'master': with_tables(learn=learn_what_is_in_force)},
+    'in force by new voters only': {'master': with_tables(_quorums=ask_new_voters_only)},
+    'settled before others are out of date': {'master': with_tables(write=go_on_at_once)},
+    'a table on its way is ignored': {'master': with_handler(Master, finish_at_once)},
+    'filled from the highest tid': {'storage': FilledFromTheHighest},
+    'copied past what is locked': {'storage': SourceThatDoesNotWait},
     'a table is not written under the new term': {'master': with_tables(write=start_as_it_is)},
     'a cache is kept as current over a reconnection': {'client': Complacent},
     'what was committed without a connection is not told': {'client': OutOfTouch},
