@@ -395,25 +395,6 @@ class MasterWithOldTtids(Master):
         self.transactions.first_ttid = self.transactions.next_ttid = first_ttid(1)
 
 
-def learn_what_is_in_force(tables, states):
-    """What was only sent is not looked at."""
-    Tables.learn(tables, states)
-    tables.later = []
-
-
-def ask_new_voters_only(tables, table):
-    return Tables._quorums(tables, table)[:1]
-
-
-def go_on_at_once(tables, node, table, then, quorums=None):
-    """What is settled does not wait for what is out of date by then."""
-    if node.phase == ClusterState.VERIFYING:
-        Tables.write(tables, node, table, lambda node: None, quorums)
-        then(node)
-    else:
-        Tables.write(tables, node, table, then, quorums)
-
-
 @handles(Finish, sender=CLIENT)
 def finish_at_once(master, peer, packet, request_id):
     """Though a table is on its way."""
@@ -488,12 +469,7 @@ PLANTS = {
     'an answer that was overtaken is current': {'client': Crossed},
     'a term is given twice': {'storage': with_handler(Storage, promise_again)},
     'a lost storage stays readable': {'master': MasterThatForgetsTheLost},
-    'a deposed primary commits': {'master': MasterThatDoesNotHeed},
     'ttids are used again': {'master': MasterWithOldTtids},
-    'elected by half': {'master': with_tables(is_elected_by=be_content_with_half)},
-    'tables that were sent are ignored': {'master': with_tables(learn=learn_what_is_in_force)},
-    'in force by new voters only': {'master': with_tables(_quorums=ask_new_voters_only)},
-    'settled before others are out of date': {'master': with_tables(write=go_on_at_once)},
     'a table on its way is ignored': {'master': with_handler(Master, finish_at_once)},
     'filled from the highest tid': {'storage': FilledFromTheHighest},
     'copied past what is locked': {'storage': SourceThatDoesNotWait},
