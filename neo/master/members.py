@@ -66,6 +66,7 @@ class Members:
         self.storages, self.admins, self.clients = {}, {}, {}       # the same, by kind
         self.of_kind = {STORAGE: self.storages, ADMIN: self.admins, CLIENT: self.clients}
         self.known = {}         # id -> Member
+        self.last_heard = {}    # id of a storage that has gone -> when it was heard last
         # {identity: id}: what was given stays.
         self._owned = {kind: {} for kind in (MASTER, STORAGE, ADMIN)}
         self._numbers = dict.fromkeys(LETTERS, 0)       # the highest given
@@ -139,6 +140,8 @@ class Members:
         if not peer.identified or self.joined.get(peer.id) is not peer:
             return False
         del self.joined[peer.id], self.of_kind[peer.kind][peer.id]
+        if peer.kind == STORAGE:
+            self.last_heard[peer.id] = peer.heard
         return True
 
     # -- what stays ---------------------------------------------------------------------------

@@ -209,7 +209,9 @@ class Recovery:
         if absent:
             what = 'waiting for ' + ', '.join(map(node.members.describe, absent))
             if self._until is None:
-                self._until = node.now + limits.ABSENT_GRACE
+                # Who has been silent before has had some of that already.
+                self._until = limits.ABSENT_GRACE + max(
+                    node.members.last_heard.get(id, node.now) for id in absent)
                 node.set_timer(GRACE, self._until)
             if node.now < self._until:
                 return '%s, for %g s: then the cluster goes on without' % (

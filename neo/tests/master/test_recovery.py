@@ -182,6 +182,19 @@ def test_a_cluster_waits_a_little_for_who_is_away_and_goes_on():
     assert first.hears(Settle) and second.hears(Settle)
 
 
+def test_who_was_silent_before_it_was_lost_is_waited_for_the_shorter():
+    """What it said last was a while ago."""
+    talk = Conversation()
+    names = 'S1', 'S2', 'S3'
+    third = talk.known(3, names, table=table(*names))
+    talk.wait(ABSENT_GRACE - 1)
+    third.leave()
+    first, second = [talk.known(i, names, table=table(*names)) for i in (1, 2)]
+    assert not first.hears(WriteTable)
+    talk.wait(1)
+    assert write(first) and write(second)
+
+
 def test_half_of_the_voters_is_not_enough():
     talk = Conversation()
     first = talk.known(1)
