@@ -23,10 +23,10 @@ class Cluster:
 
     def is_another(self, packet, cuts=()):
         """Does who identifies itself know a cluster, and not this one?  A storage may be of a
-        history from which `cuts` lead to this one."""
+        history from which `cuts` lead to this one; None: from any."""
         return packet.cluster_id is not None and self.id is not None and (
             packet.cluster_id != self.id or
-            packet.kind == NodeKind.STORAGE and self.certain
+            packet.kind == NodeKind.STORAGE and self.certain and cuts is not None
             and not knows(cuts, self.history, packet.history))
 
     def check_history(self, packet, cuts):

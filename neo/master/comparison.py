@@ -102,9 +102,14 @@ class Locked:
         readable = {id for row in self.it.rows for id in table.readable[row]}
         return bool(found) or self.having >= self.cells & readable
 
+    def _is_given_up(self, table):
+        """By a start that was forced with copies that lack it: all others will remove it."""
+        return all(is_removed([cut for cut in table.cuts if cut.kept], tid)
+                   for tid in (self.it.first, self.it.tid))
+
     def lacking(self, found, table):
         """Readable cells in which it should be, once it is kept, and is not."""
-        if self.removed:
+        if self.removed or self._is_given_up(table):
             return []
         return [(row, id) for row in self.it.rows for id in table.readable[row]
                 if id in self.cells and id not in self.having and id not in found]

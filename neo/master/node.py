@@ -219,7 +219,9 @@ class Master(Node):
         if packet.term >= MAX_TERM - 1:
             raise Refused(ErrorCode.REFUSED, 'term %d is above all that can be' % packet.term)
         members, cluster = self.members, self.cluster
-        another = cluster.is_another(packet, self.cuts)
+        # Others may have led the cluster to a history of which this master has not heard.
+        another = cluster.is_another(
+            packet, self.cuts if self.serves or not self.fellows else None)
         if another and (cluster.certain or any(
                 other.data.cluster_id is not None for other in members.storages.values())):
             cluster.refuse(self, packet)
@@ -237,8 +239,9 @@ class Master(Node):
 
     @property
     def cuts(self):
-        """Those of the table in force, if that is known."""
-        table = self.tables.in_force or self.tables.newest
+        """Those of the newest table that is known to be in force: one that is only sent counts for
+        nobody who comes."""
+        table = self.tables.in_force or self.tables.base
         return table.cuts if table else ()
 
     def _give_up(self):

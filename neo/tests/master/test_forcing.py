@@ -3,9 +3,10 @@ import pytest
 
 from neo.cluster.partition_table import PartitionTable
 from neo.protocol.limits import ABSENT_GRACE
-from neo.protocol.packets import (Error, ForceStart, RemoveAbove, SetClusterState, Settle,
-                                  WriteTable)
-from neo.protocol.types import MAX_TID, Cell, CellState, ClusterState, Cut, ErrorCode, RowTid, Table
+from neo.protocol.packets import (Error, FindTransactions, ForceStart, RemoveAbove,
+                                  SetClusterState, Settle, WriteTable)
+from neo.protocol.types import (MAX_TID, Cell, CellState, ClusterState, Cut, ErrorCode, RowTid,
+                                Table, Unfinished)
 
 from .conversation import UP, Conversation, grant, table, write, write_all
 
@@ -145,6 +146,27 @@ def test_a_row_that_is_seldom_written_takes_back_no_more_than_what_is_lost():
     assert alone.talk.node.tables.in_force.letters('S1') == 'U.'
 
 
+def test_what_is_to_be_removed_is_missed_nowhere():
+    """45 is locked on S3, and S4 has told of it; the copy of row 1 is one of 40."""
+    copies = 'S1', 'S2', 'S3', 'S4'
+    state = dict(table=cells({'S3': UP, 'S4': UP}, {'S1': OUT, 'S2': UP}), history=HISTORY)
+    locked = Unfinished(7, 45, 45, (0, 1))
+    talk = Conversation()
+    there = [talk.known(1, copies, last_tid=40, filled=(RowTid(1, 40),), **state),
+             talk.known(3, copies, last_tid=40, told=(RowTid(0, 40),), unfinished=(locked,),
+                        **state),
+             talk.known(4, copies, last_tid=45, told=(RowTid(0, 45),), **state)]
+    talk.admin().say(ForceStart())
+    write_all(*there)
+    there[0].reply(FindTransactions, ())
+    there[2].reply(FindTransactions, (7,))
+    for storage in there:
+        assert storage.reply(Settle, 45) == Settle((locked,))
+    for storage in there:
+        assert storage.reply(RemoveAbove, 40).tid == 40
+    assert talk.node.phase == ClusterState.RUNNING
+
+
 NOTHING = 'nothing that is there has a copy of row 1'
 
 
@@ -181,6 +203,12 @@ def test_all_of_its_voters_have_to_hold_it():
     admin.say(ForceStart())
     written = write(one)
     assert talk.node.tables.in_force is None
+    # Whoever comes meanwhile is not told that he is left out: that may never be so.
+    talk.node.cluster.certain = True
+    late = talk.storage(identity=b'\4' * 16, id='S4', cluster_id=b'c' * 16, history=HISTORY,
+                        address=('10.0.0.4', 1234))
+    assert not late.hears(Error)
+    late.leave()
     two.leave()
     assert admin.take(Error)[0].error == ErrorCode.NOT_READY
     # Who has it, and has not heard that it is in force, is no reason not to go on without it.

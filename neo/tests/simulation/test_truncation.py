@@ -165,3 +165,18 @@ def test_an_old_disk_from_before_is_noticed():
     assert sim.run_for(60, lambda: is_whole(sim))
     assert read(sim, 'C2', 7) == 2
     assert not sim.judge()
+
+
+def test_a_master_that_was_away_goes_on_with_the_history_that_others_have_begun():
+    """It asks storages of a history of which it has not heard."""
+    sim, tids = committed(7, masters=3, stateful=['M1', 'M2', 'M3'])
+    away = next(name for name in sim.master_names if sim.world.node(name) is not sim.primary())
+    sim.kill(away)
+    sim.run_for(2)
+    order = Order(sim, tids[0])
+    assert sim.run_for(20, lambda: order.ctl is not None and sim.running())
+    sim.run_for(2)
+    sim.kill()
+    sim.restart(away, 'S1', 'S2', 'C2')
+    assert sim.run_for(60, sim.running)
+    assert read(sim, 'C2', 0) == 1
