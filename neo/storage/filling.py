@@ -23,7 +23,7 @@ from .space import in_full, in_words
 FILL = 'fill'                   # timer
 NOT_COPIED = 'rows that can\'t be copied'      # condition
 WAIT = 0.5                      # seconds until a source is looked for again
-BUSY = 1.0                      # a client that was heard within so many seconds is active
+BUSY = 0.2                      # a client that was heard within so many seconds is active
 
 
 class Copy(Context):
