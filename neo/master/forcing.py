@@ -1,6 +1,7 @@
 """A start that the operator forces, with what is there (docs/decisions/forced-start.md).
 
-    order      all nodes that are there promise a term, whether they are enough to elect or not
+    order      all nodes that are there promise a term, far above, whether they are enough to elect
+               or not
     plan       what each row is read from, what has to be removed for that, who is left out
     table      leads to a new history; in force once it is durable on all of its voters
     verify     as always: whoever is of the former history removes what is to be removed
@@ -17,6 +18,10 @@ from ..protocol.types import MAX_TID, CellState, ClusterState, Cut, ErrorCode, N
 from . import comparison, recovery, verification
 from .tables import all_of
 
+# Who is left out may have seen later terms, and so have clients: no term is ever that of two
+# primaries, and no ttid that of two transactions.
+TERMS_AHEAD = 256
+
 
 class Order:
     def __init__(self, peer, request_id):
@@ -29,8 +34,9 @@ def force(master, peer, packet, request_id):
     reason = _not_now(master)
     if reason:
         raise Refused(ErrorCode.NOT_READY, reason)
+    master.recovery.stand(master, TERMS_AHEAD + master.rnd.randrange(TERMS_AHEAD))
     if not master.leads:
-        master.recovery.stand(master)
+        raise Refused(ErrorCode.NOT_READY, master.reason)
     master.forced = Order(peer, request_id)
     master.consider()
 

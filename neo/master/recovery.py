@@ -94,11 +94,11 @@ class Recovery:
         if self.ballot is None and node.phase == RECOVERING:
             self.begin(node)
 
-    def stand(self, node):
-        """Ask every storage to obey a new term."""
+    def stand(self, node, ahead=1):
+        """Ask every storage to obey a new term, that far ahead of all that are known here."""
         self.cancel(node)
         voters = node.reached().values()
-        term = 1 + max([node.term, node.state.term] + [peer.data.term for peer in voters])
+        term = ahead + max([node.term, node.state.term] + [peer.data.term for peer in voters])
         if term >= MAX_TERM:
             node.wait_for('waiting for a number for its term: none is left')
             return

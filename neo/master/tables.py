@@ -101,7 +101,7 @@ class Tables:
                     later[state.table[:2]] = PartitionTable.unpack(state.table)
             # A start that was being forced, and is not known to be in force, has to be forced anew.
             self.later = [later[key] for key in sorted(later) if key > self.base.key
-                          and cuts.forced(later[key].cuts) <= cuts.forced(self.base.cuts)]
+                          and cuts.forced(later[key].cuts) == cuts.forced(self.base.cuts)]
 
     def is_elected_by(self, ids):
         """Are these nodes more than half of the voters of the table in force, and of all that may

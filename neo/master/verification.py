@@ -11,12 +11,16 @@ Nothing outlives a loss of who is needed: recovery begins again, and cancels the
 """
 import logging
 
+from ..cluster import cuts
 from ..cluster.context import Context
 from ..cluster.ids import node_order, tid_text
 from ..protocol.packets import Error, FindTransactions, Settle, Unlock
 from ..protocol.types import ClusterState, Span
 from . import comparison, truncation
 from .round import Poll, Round
+
+# Who is left out by a forced start may have given more oids, of which clients still have objects.
+FORCED_OIDS = 1 << 32
 
 
 class Verification:
@@ -154,8 +158,10 @@ def serve(node, answers):
         + [told.tid for state in states for told in state.told]))
     last_given = max([last_told] + [state.last_tid for state in states]
                      + [cut.last for cut in node.tables.in_force.cuts])
-    node.serve(last_told, last_given,
-               max(state.oid_mark for state in states))
+    next_oid = max(state.oid_mark for state in states)
+    if any(cuts.forced(cuts.since(node.tables.in_force.cuts, state.history)) for state in states):
+        next_oid += FORCED_OIDS
+    node.serve(last_told, last_given, next_oid)
 
 
 def settle_late(node, peer):

@@ -199,6 +199,8 @@ class Process:
         trace.note('%s -> %s #%d' % (self.label, end.other.process.label, effect.request_id),
                    packet)
         self.world.counts[type(packet).__name__] += 1
+        self.world.counts['messages'] += 1
+        self.world.counts['bytes sent'] += len(data)
         end.write(data)
         self._point('send')
 

@@ -94,11 +94,16 @@ def grant(storage, table=None, members=(), last_tid=0, mark=0, unfinished=(), to
           lacks=()):
     """A storage obeys the term it is asked for; it has been told that `table` is in force, or
     `in_force`."""
-    packet, request_id = storage.last(RequestTerm)
-    storage.say(RequestTerm.Answer(
-        True, packet.term, table, in_force or (table if was_in_force else None), members, last_tid,
-        mark, unfinished, told, storage.driven.now + clock, history,
-        (complete, filled, lacks)), request_id)
+    storage.has = (table, in_force or (table if was_in_force else None), members, last_tid, mark,
+                   unfinished, told, storage.driven.now + clock, history, (complete, filled, lacks))
+    grant_again(storage)
+
+
+def grant_again(*storages):
+    """They obey, and have what they had before."""
+    for storage in storages:
+        packet, request_id = storage.last(RequestTerm)
+        storage.say(RequestTerm.Answer(True, packet.term, *storage.has), request_id)
 
 
 def write(storage):

@@ -8,7 +8,7 @@ from neo.protocol.packets import (Error, FindTransactions, ForceStart, RemoveAbo
 from neo.protocol.types import (MAX_TID, Cell, CellState, ClusterState, Cut, ErrorCode, RowTid,
                                 Table, Unfinished)
 
-from .conversation import UP, Conversation, grant, table, write, write_all
+from .conversation import UP, Conversation, grant, grant_again, table, write, write_all
 
 OUT = int(CellState.OUT_OF_DATE)
 HISTORY, NEW = b'h' * 16, b'n' * 16
@@ -31,8 +31,10 @@ class Alone:
         self.admin = self.talk.admin()
         assert not self.storage.hears(WriteTable)
 
-    def force(self):
+    def force(self, *others):
+        """All who are there promise the term of that."""
         self.admin.say(ForceStart())
+        grant_again(self.storage, *others)
 
     def refusal(self):
         self.force()
@@ -63,6 +65,8 @@ def test_who_is_away_is_left_out():
     cut, = written.cuts
     assert (cut.former, cut.tid, cut.last) == (HISTORY, MAX_TID, 0)
     assert set(cut.kept) == {b'\1' * 16, alone.talk.node.identity}
+    assert alone.talk.node.oids.next >= 1 << 32
+    assert written.term > 256               # who is left out may have had some of those between
     assert removal == RemoveAbove(cut.history, MAX_TID, 0)
     assert told == ('the cluster runs. S2 (storage_02, 10.0.0.2:1234) is left out: what was'
                     ' committed there alone is lost')
@@ -100,7 +104,7 @@ def test_what_is_in_no_copy_is_given_up():
     third = alone.talk.known(3, ('S1', 'S2', 'S3'), table=cells({'S1': UP}, {'S1': UP, 'S3': UP}),
                              told=(RowTid(0, 40), RowTid(1, 45)), last_tid=45, history=HISTORY)
     assert 'in none' in alone.talk.node.reason
-    alone.force()
+    alone.force(third)
     write(third), write(alone.storage)
     # Of S1 nobody knows whether it has row 1 up to there.
     write_all(third, alone.storage)
@@ -127,7 +131,7 @@ def test_a_row_that_is_seldom_written_takes_back_no_more_than_what_is_lost():
     alone = Alone(table=only, told=(RowTid(0, 10), RowTid(1, 50)), last_tid=50, complete=50)
     third = alone.talk.known(3, ('S1', 'S2', 'S3'), table=only, complete=60, last_tid=60,
                              told=(RowTid(0, 60), RowTid(1, 60)), history=HISTORY)
-    alone.force()
+    alone.force(third)
     write_all(third, alone.storage)
     third.reply(Settle, 60), alone.storage.reply(Settle, 50)
     for storage in third, alone.storage:
@@ -157,6 +161,7 @@ def test_what_is_to_be_removed_is_missed_nowhere():
                         **state),
              talk.known(4, copies, last_tid=45, told=(RowTid(0, 45),), **state)]
     talk.admin().say(ForceStart())
+    grant_again(*there)
     write_all(*there)
     there[0].reply(FindTransactions, ())
     there[2].reply(FindTransactions, (7,))
@@ -201,6 +206,7 @@ def test_all_of_its_voters_have_to_hold_it():
                 for number in (1, 2)]
     admin = talk.admin()
     admin.say(ForceStart())
+    grant_again(one, two)
     written = write(one)
     assert talk.node.tables.in_force is None
     # Whoever comes meanwhile is not told that he is left out: that may never be so.

@@ -68,16 +68,21 @@ def started(cluster, name, *options):
                           cluster.directory / (name + '.sqlite'), *options)
 
 
+def start_in_turn(cluster):
+    """So that S1 is storage1."""
+    cluster.master.start()
+    for number, storage in enumerate(cluster.storages, 1):
+        storage.start()
+        cluster.wait_log(cluster.master, 'S%d (storage%d' % (number, number))
+    cluster.admin.start()
+    cluster.wait_state('RUNNING')
+
+
 def test_what_the_page_shows():
     with Cluster(storages=3, replicas=1, partitions=12, admin=True, start=False) as cluster:
         cluster.storages = [started(cluster, 'storage%d' % number, '--topology',
                                     'machine-%d' % number) for number in (1, 2, 3)]
-        cluster.master.start()
-        for number, storage in enumerate(cluster.storages, 1):      # in turn: S1 is storage1
-            storage.start()
-            cluster.wait_log(cluster.master, 'S%d (storage%d' % (number, number))
-        cluster.admin.start()
-        cluster.wait_state('RUNNING')
+        start_in_turn(cluster)
         ZODB.DB(cluster.client()).close()       # its root object is the only one
         operator = Operator(cluster)
         try:
@@ -89,8 +94,8 @@ def test_what_the_page_shows():
 
 
 def test_a_start_that_is_forced():
-    with Cluster(storages=2, replicas=1, partitions=12, admin=True) as cluster:
-        cluster.wait_state('RUNNING')
+    with Cluster(storages=2, replicas=1, partitions=12, admin=True, start=False) as cluster:
+        start_in_turn(cluster)
         client = cluster.client()
         db = ZODB.DB(client)
         with db.transaction() as connection:
