@@ -125,7 +125,7 @@ def test_a_clean_stop_in_any_order(order):
         with db.transaction() as connection:
             assert connection.root()['before'] == 1
         db.close()
-        cluster.wait_state('RUNNING')
+        wait_complete(cluster)
         stop(cluster)
         check_copies(cluster)
 
@@ -134,6 +134,7 @@ def test_neoctl_stop_under_load(cluster):
     clients = Bank(cluster, 7)
     for _ in range(2):
         clients.wait_transfers(20)
+        wait_complete(cluster)
         stop(cluster)
         check_copies(cluster)
         cluster.start()
