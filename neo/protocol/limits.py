@@ -149,6 +149,7 @@ PENDING_TIME = 5.0              # a table is not in force: of several masters, t
 ABSENT_GRACE = 3.0              # a cluster that could start waits so long for who is away
 REMIND_INTERVAL = 10.0          # who waits says so again after so long
 LAZY_COMMIT = 1.0               # changes that nobody waits for reach the disk within this
+CLIENT_PATIENCE = 8.0           # a client that blocks others and gives no sign of life may be busy
 LOCK_PATIENCE = 30.0            # a client that blocks others and stays silent is dropped
 REMIND = 5.0                    # a daemon says again what it waits for after so long …
 REMIND_MAX = 60.0               # … twice as long each time, up to this

@@ -2,11 +2,13 @@
 off, or has no end in sight.
 
 Who waits, here or elsewhere, is not silent: its client is asked what keeps the transaction, and if
-that is the cluster, its patience begins anew.  Who gives no sign of life at all is reported as soon
-as that is told: its transaction can't go on here, and a storage is left behind then as well.
+that is the cluster, its patience begins anew.  Who gives no sign of life at all is reported
+sooner: its transaction can't go on here.  Not as soon as a daemon is given up: the process of a
+client has other work.
 """
 from ..cluster.context import Context
-from ..protocol.limits import LOCK_PATIENCE, SILENCE_TOLD, WATCH_INTERVAL
+from ..protocol.limits import (CLIENT_PATIENCE, LOCK_PATIENCE, SILENCE_TOLD,
+                               WATCH_INTERVAL)
 from ..protocol.packets import ClientIsSilent, DoesWait
 
 SILENCE = 'silence'             # timer
@@ -43,9 +45,9 @@ class Silence:
         """Somebody waits: look again and again, as long as anybody does."""
         if not self._set:
             self._set = True
-            mute = any(map(self._is_mute, self._node.clients.values()))
+            silent = any(map(self._is_silent, self._node.clients.values()))
             self._node.set_timer(SILENCE, self._node.now + (
-                WATCH_INTERVAL if mute else LOCK_PATIENCE / LOOKS))
+                WATCH_INTERVAL if silent else LOCK_PATIENCE / LOOKS))
 
     def look(self):
         """At whoever blocks others: it is time to, or a client has just become mute."""
@@ -71,11 +73,14 @@ class Silence:
             elif silent >= LOCK_PATIENCE / 2:
                 self._question(txn)
 
-    def _is_mute(self, client):
+    def _is_silent(self, client):
         """Not if it may be this storage that is cut off, as its master is not heard either."""
         master = self._node.master
         return client.peer is not None and client.peer.silent and (
             master is not None and self._node.now - master.heard < SILENCE_TOLD - WATCH_INTERVAL)
+
+    def _is_mute(self, client):
+        return self._is_silent(client) and self._node.now - client.peer.heard >= CLIENT_PATIENCE
 
     def _question(self, txn):
         peer = txn.client.peer

@@ -133,7 +133,7 @@ def test_the_end_of_a_transaction_that_was_asked_about(script):
 
 
 # -- no sign of life ----------------------------------------------------------------------------
-SOON = limits.SILENCE_TOLD + 2 * limits.WATCH_INTERVAL
+SOON = limits.CLIENT_PATIENCE + 2 * limits.WATCH_INTERVAL
 
 
 def test_who_is_mute_and_blocks_others_is_reported_soon(script):
